@@ -1,0 +1,2 @@
+//! The coil binary.
+fn main() {}
