@@ -1,0 +1,7 @@
+"""The addresses of the site."""
+
+from django.urls import path
+
+from notes import views
+
+urlpatterns = [path("", views.index, name="index")]
