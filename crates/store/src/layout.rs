@@ -1,0 +1,71 @@
+//! The data root's folders, and the two ways of writing in them.
+//!
+//! | folder | holds |
+//! |---|---|
+//! | `blobs/sha256/HEX` | manifests, configurations and layers as they came or were made |
+//! | `refs-v1/NAME` | one file a name: which manifest or index it stands for |
+//! | `snapshots-v1/HEX` | a layer unpacked, by diff id |
+//! | `cache-v1/KIND/KEY` | small records of work done; the blobs that they name are kept |
+//! | `downloads-v1/KIND/…` | wheels, packages and indices as they were fetched |
+//! | `containers-v1/ID` | a container's settings, state, log and writable layer |
+//! | `names-v1/NAME` | which container has a name |
+//! | `temp-v1` | what is being written |
+//! | `lease-v1` | the file that readers and writers lock together, and a collection alone |
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::Store;
+
+pub(crate) const BLOBS: &str = "blobs/sha256";
+pub(crate) const REFS: &str = "refs-v1";
+pub(crate) const SNAPSHOTS: &str = "snapshots-v1";
+pub(crate) const CACHE: &str = "cache-v1";
+pub(crate) const DOWNLOADS: &str = "downloads-v1";
+pub(crate) const CONTAINERS: &str = "containers-v1";
+pub(crate) const NAMES: &str = "names-v1";
+pub(crate) const TEMP: &str = "temp-v1";
+pub(crate) const LEASE: &str = "lease-v1";
+
+/// Makes a folder and those above it, for the owner alone to write, whatever the umask is.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o711).create(path)
+}
+
+impl Store {
+    /// Writes a small file under a temporary name and renames it to `path`; not synced.
+    pub(crate) fn write_atomic(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let temporary = self.temp_path()?;
+        let written = (|| {
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&temporary)?;
+            file.write_all(bytes)?;
+            self.rename_into(&temporary, path)
+        })();
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    /// Renames to a path whose folder may not be there yet.
+    pub(crate) fn rename_into(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match fs::rename(from, to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(folder) = to.parent() {
+                    make_folder(folder)?;
+                }
+                fs::rename(from, to)
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Snapshots: layers unpacked into folders, one for each diff id, that overlayfs stacks.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use coil_oci::{Descriptor, Digest};
+use serde::{Deserialize, Serialize};
+
+use crate::unpack::{UnpackError, unpack_layer};
+use crate::{Store, StoreError, layout};
+
+/// Whom unpacked files belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// Whom the layer says; needs root.
+    Layer,
+    /// Whoever unpacks: for a user namespace that maps one id.
+    Unpacker,
+}
+
+/// What is known of a snapshot; `mark` beside its `tree`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Mark {
+    boot: String,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Store {
+    /// Where a layer's unpacked tree is, whether it is there or not.
+    pub fn snapshot_tree(&self, diff_id: &Digest) -> PathBuf {
+        self.root()
+            .join(layout::SNAPSHOTS)
+            .join(diff_id.hex())
+            .join("tree")
+    }
+
+    /// Unpacks a layer if it isn't yet, and gives its folder. Idempotent, atomic, safe beside others doing the same.
+    ///
+    /// A snapshot of an earlier boot is compared with its count of entries and bytes first, and made again when
+    /// they differ.
+    ///
+    /// # Errors
+    /// `MissingBlob`, `Unpack` (among them a digest that does not fit), and what the disk gives; nothing is left then.
+    pub fn ensure_snapshot(
+        &self,
+        diff_id: &Digest,
+        blob: &Descriptor,
+        ownership: Ownership,
+    ) -> Result<PathBuf, StoreError> {
+        let folder = self.root().join(layout::SNAPSHOTS).join(diff_id.hex());
+        let tree = folder.join("tree");
+        if self.snapshot_is_whole(&folder) {
+            return Ok(tree);
+        }
+        let source = self
+            .open_blob(&blob.digest)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => StoreError::MissingBlob(blob.digest.clone()),
+                _ => StoreError::Io {
+                    doing: format!("reading the blob {}", blob.digest),
+                    source,
+                },
+            })?;
+        self.unpack_into(&folder, diff_id, source, &blob.media_type, ownership)?;
+        Ok(tree)
+    }
+
+    fn unpack_into(
+        &self,
+        folder: &Path,
+        diff_id: &Digest,
+        source: File,
+        media_type: &str,
+        ownership: Ownership,
+    ) -> Result<(), StoreError> {
+        let temporary = self
+            .temp_path()
+            .map_err(StoreError::io("making a temporary folder"))?;
+        let made = (|| {
+            let tree = temporary.join("tree");
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(&tree)
+                .map_err(StoreError::io("making a snapshot's folder"))?;
+            let unpacked = unpack_layer(source, media_type, &tree, ownership);
+            let (count, found) = unpacked.map_err(|source| StoreError::Unpack {
+                diff_id: diff_id.clone(),
+                source,
+            })?;
+            if found != *diff_id {
+                let source = UnpackError::WrongDigest { found };
+                return Err(StoreError::Unpack {
+                    diff_id: diff_id.clone(),
+                    source,
+                });
+            }
+            let mark = Mark {
+                boot: self.boot_id().to_owned(),
+                entries: count.entries,
+                bytes: count.bytes,
+            };
+            let bytes = serde_json::to_vec(&mark).unwrap_or_default();
+            fs::write(temporary.join("mark"), bytes).map_err(StoreError::io("writing a snapshot's mark"))?;
+            match self.rename_into(&temporary, folder) {
+                Ok(()) => Ok(()),
+                // Somebody else was first; theirs is as good.
+                Err(_) if self.snapshot_is_whole(folder) => Ok(()),
+                Err(source) => Err(StoreError::Io {
+                    doing: format!("naming {}", folder.display()),
+                    source,
+                }),
+            }
+        })();
+        if temporary.exists() {
+            let _ = crate::collect::remove_tree(&temporary);
+        }
+        made
+    }
+
+    fn snapshot_is_whole(&self, folder: &Path) -> bool {
+        let Ok(bytes) = fs::read(folder.join("mark")) else {
+            return false;
+        };
+        let mark: Option<Mark> = serde_json::from_slice(&bytes).ok();
+        if let Some(mark) = &mark {
+            if mark.boot == self.boot_id() {
+                return true;
+            }
+            let found = count_tree(&folder.join("tree"));
+            if found.is_ok_and(|(entries, bytes)| entries == mark.entries && bytes == mark.bytes) {
+                let renewed = Mark {
+                    boot: self.boot_id().to_owned(),
+                    ..*mark
+                };
+                let bytes = serde_json::to_vec(&renewed).unwrap_or_default();
+                return self.write_atomic(&folder.join("mark"), &bytes).is_ok();
+            }
+        }
+        // Not whole after a power loss: out of the way, so that it is made again.
+        if let Ok(temporary) = self.temp_path()
+            && fs::rename(folder, &temporary).is_ok()
+        {
+            let _ = crate::collect::remove_tree(&temporary);
+        }
+        false
+    }
+}
+
+/// Entries below a folder, and the bytes of its files.
+pub(crate) fn count_tree(folder: &Path) -> io::Result<(u64, u64)> {
+    let mut total = (0, 0);
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        total.0 += 1;
+        if meta.is_dir() {
+            let below = count_tree(&entry.path())?;
+            total = (total.0 + below.0, total.1 + below.1);
+        } else if meta.is_file() {
+            total.1 += meta.len();
+        }
+    }
+    Ok(total)
+}
