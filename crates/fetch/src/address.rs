@@ -16,7 +16,10 @@ impl std::fmt::Debug for Credentials {
 impl Credentials {
     /// The value of an `Authorization` header (RFC 7617).
     pub(crate) fn basic(&self) -> String {
-        format!("Basic {}", base64(format!("{}:{}", self.user, self.password).as_bytes()))
+        format!(
+            "Basic {}",
+            base64(format!("{}:{}", self.user, self.password).as_bytes())
+        )
     }
 }
 
@@ -54,9 +57,16 @@ impl Address {
         }
         let credentials = login.map(|login| {
             let (user, password) = login.split_once(':').unwrap_or((login, ""));
-            Credentials { user: percent_decode(user), password: percent_decode(password) }
+            Credentials {
+                user: percent_decode(user),
+                password: percent_decode(password),
+            }
         });
-        let path = if path.starts_with('/') { encode_odd(path) } else { format!("/{}", encode_odd(path)) };
+        let path = if path.starts_with('/') {
+            encode_odd(path)
+        } else {
+            format!("/{}", encode_odd(path))
+        };
         Some(Address {
             https,
             host: host.to_ascii_lowercase(),
@@ -112,7 +122,13 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
 fn encode_odd(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {
-        if byte <= b' ' || byte >= 0x7f || matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}') {
+        if byte <= b' '
+            || byte >= 0x7f
+            || matches!(
+                byte,
+                b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
+            )
+        {
             out.push_str(&format!("%{byte:02X}"));
         } else {
             out.push(char::from(byte));
@@ -153,14 +169,18 @@ pub fn join_url(base: &str, reference: &str) -> Option<String> {
     let reference = reference.trim();
     if let Some((scheme, rest)) = reference.split_once(':') {
         let is_scheme = scheme.chars().next().is_some_and(|c| c.is_ascii_alphabetic())
-            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+            && scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
         if is_scheme && rest.starts_with("//") {
             return Some(reference.to_string());
         }
     }
     let base = base.split('#').next().unwrap_or_default();
     let scheme_end = base.find("://")? + 3;
-    let authority_end = base[scheme_end..].find(['/', '?']).map_or(base.len(), |at| scheme_end + at);
+    let authority_end = base[scheme_end..]
+        .find(['/', '?'])
+        .map_or(base.len(), |at| scheme_end + at);
     let (root, path) = base.split_at(authority_end);
     if let Some(rest) = reference.strip_prefix("//") {
         return Some(format!("{}//{rest}", &base[..scheme_end - 2]));
@@ -198,12 +218,18 @@ fn without_dots(path: &str) -> String {
         }
     }
     let end = if open { "/" } else { "" };
-    if out.is_empty() { "/".to_string() } else { format!("/{}{end}", out.join("/")) }
+    if out.is_empty() {
+        "/".to_string()
+    } else {
+        format!("/{}{end}", out.join("/"))
+    }
 }
 
 /// A URL for the eyes of users: no login and no query, either may hold a secret.
 pub fn redact_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_string() };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_string();
+    };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
@@ -219,7 +245,8 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
     const TABLE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let value = chunk.iter().fold(0u32, |sum, byte| sum << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let value =
+            chunk.iter().fold(0u32, |sum, byte| sum << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for position in 0..4 {
             if position <= chunk.len() {
                 out.push(char::from(TABLE[(value >> (18 - 6 * position) & 63) as usize]));
@@ -238,7 +265,10 @@ mod tests {
     #[test]
     fn splits_and_hides_logins() {
         let address = Address::parse("https://joe:p%40ss@Host.Example:8443/simple/?q=1#x").unwrap();
-        assert_eq!((address.host.as_str(), address.port, address.path.as_str()), ("host.example", 8443, "/simple/?q=1"));
+        assert_eq!(
+            (address.host.as_str(), address.port, address.path.as_str()),
+            ("host.example", 8443, "/simple/?q=1")
+        );
         let login = address.credentials.clone().unwrap();
         assert_eq!((login.user.as_str(), login.password.as_str()), ("joe", "p@ss"));
         assert_eq!(address.bare(), "https://host.example:8443/simple/?q=1");
@@ -271,7 +301,11 @@ mod tests {
             ("../../../g", "http://a/g"),
             ("https://x/y", "https://x/y"),
         ] {
-            assert_eq!(join_url(base, reference).as_deref(), Some(expected), "{reference}");
+            assert_eq!(
+                join_url(base, reference).as_deref(),
+                Some(expected),
+                "{reference}"
+            );
         }
         assert_eq!(
             join_url("https://u:p@h/simple/six/", "../../files/six.whl#sha256=1").as_deref(),
@@ -281,7 +315,13 @@ mod tests {
 
     #[test]
     fn base64_of_all_lengths() {
-        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ] {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
     }

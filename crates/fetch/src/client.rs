@@ -130,7 +130,11 @@ impl Fetcher {
     pub fn get(&self, url: &str, accept: Option<&str>) -> Result<Page, FetchError> {
         match self.get_if_changed(url, accept, None, None)? {
             Some(page) => Ok(page),
-            None => Err(FetchError::Status { url: redact_url(url), status: 304, retry_after: None }),
+            None => Err(FetchError::Status {
+                url: redact_url(url),
+                status: 304,
+                retry_after: None,
+            }),
         }
     }
 
@@ -152,13 +156,24 @@ impl Fetcher {
                 return Ok(None);
             }
             let header = |name: &str| {
-                response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_string)
+                response
+                    .headers()
+                    .get(name)
+                    .and_then(|value| value.to_str().ok())
+                    .map(str::to_string)
             };
             let (etag, last_modified) = (header("etag"), header("last-modified"));
             let content_type = header("content-type").unwrap_or_default();
-            let gzip = header("content-encoding").is_some_and(|value| matches!(value.trim(), "gzip" | "x-gzip"));
+            let gzip =
+                header("content-encoding").is_some_and(|value| matches!(value.trim(), "gzip" | "x-gzip"));
             let body = read_body(response, url, gzip, PAGE_LIMIT)?;
-            Ok(Some(Page { url: address.bare(), content_type, body, etag, last_modified }))
+            Ok(Some(Page {
+                url: address.bare(),
+                content_type,
+                body,
+                etag,
+                last_modified,
+            }))
         })
     }
 
@@ -183,7 +198,10 @@ impl Fetcher {
     }
 
     /// Runs one try after another, as long as the error may pass by itself.
-    pub(crate) fn with_retries<T>(&self, mut attempt: impl FnMut() -> Result<T, FetchError>) -> Result<T, FetchError> {
+    pub(crate) fn with_retries<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, FetchError>,
+    ) -> Result<T, FetchError> {
         let mut tries = 0;
         loop {
             let error = match attempt() {
@@ -204,7 +222,11 @@ impl Fetcher {
     }
 
     /// Sends one GET and follows redirects; the answer's status is 200, 206 or 304.
-    pub(crate) fn send(&self, url: &str, headers: &[(&str, &str)]) -> Result<(Response<Body>, Address), FetchError> {
+    pub(crate) fn send(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<(Response<Body>, Address), FetchError> {
         let shown = || redact_url(url);
         let mut address = Address::parse(url).ok_or_else(|| FetchError::BadUrl { url: shown() })?;
         if self.inner.settings.offline {
@@ -220,17 +242,25 @@ impl Fetcher {
             if let Some(value) = &authorization {
                 request = request.header("authorization", value.as_str());
             }
-            let response = request.call().map_err(|error| self.request_error(url, &address, error))?;
+            let response = request
+                .call()
+                .map_err(|error| self.request_error(url, &address, error))?;
             let status = response.status().as_u16();
             match status {
                 200 | 206 | 304 => return Ok((response, address)),
                 301 | 302 | 303 | 307 | 308 => {
                     let location = response.headers().get("location").map(|value| value.as_bytes());
                     let location = location.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-                    let next = location.as_deref().and_then(|location| address.join(location)).ok_or_else(|| {
-                        let reason = format!("`{}` is no http address", redact_url(&location.unwrap_or_default()));
-                        FetchError::Redirect { url: shown(), reason }
-                    })?;
+                    let next = location
+                        .as_deref()
+                        .and_then(|location| address.join(location))
+                        .ok_or_else(|| {
+                            let reason = format!(
+                                "`{}` is no http address",
+                                redact_url(&location.unwrap_or_default())
+                            );
+                            FetchError::Redirect { url: shown(), reason }
+                        })?;
                     if !address.shares_credentials_with(&next) || next.credentials.is_some() {
                         authorization = self.redirected_authorization(&address, &next);
                     }
@@ -242,11 +272,18 @@ impl Fetcher {
                     let retry_after = response.headers().get("retry-after");
                     let seconds = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
                     let retry_after = seconds.map(Duration::from_secs);
-                    return Err(FetchError::Status { url: shown(), status, retry_after });
+                    return Err(FetchError::Status {
+                        url: shown(),
+                        status,
+                        retry_after,
+                    });
                 }
             }
         }
-        Err(FetchError::Redirect { url: shown(), reason: format!("more than {MAX_REDIRECTS} redirects") })
+        Err(FetchError::Redirect {
+            url: shown(),
+            reason: format!("more than {MAX_REDIRECTS} redirects"),
+        })
     }
 
     /// The login for an address: of the URL, of an earlier URL for the same origin, or of netrc.
@@ -261,7 +298,9 @@ impl Fetcher {
         }
         drop(logins);
         let netrc = &self.inner.settings.netrc;
-        let named = netrc.iter().find(|entry| entry.machine.as_deref().is_some_and(|name| address.is_host(name)));
+        let named = netrc
+            .iter()
+            .find(|entry| entry.machine.as_deref().is_some_and(|name| address.is_host(name)));
         let entry = named.or_else(|| netrc.iter().find(|entry| entry.machine.is_none()))?;
         Some(entry_login(entry).basic())
     }
@@ -275,42 +314,76 @@ impl Fetcher {
             return None;
         }
         let netrc = &self.inner.settings.netrc;
-        let named = netrc.iter().find(|entry| entry.machine.as_deref().is_some_and(|name| to.is_host(name)))?;
+        let named = netrc
+            .iter()
+            .find(|entry| entry.machine.as_deref().is_some_and(|name| to.is_host(name)))?;
         Some(entry_login(named).basic())
     }
 
     fn agent(&self, address: &Address, url: &str) -> Result<&Agent, FetchError> {
         let settings = &self.inner.settings;
-        let proxy = if address.https { &settings.https_proxy } else { &settings.http_proxy };
+        let proxy = if address.https {
+            &settings.https_proxy
+        } else {
+            &settings.http_proxy
+        };
         let proxy = proxy.as_deref().filter(|text| !text.is_empty());
         let proxy = proxy.filter(|_| !proxy::is_exempt(settings.no_proxy.as_deref(), address));
         let made = match (address.https, proxy) {
-            (false, None) => return Ok(self.inner.plain.get_or_init(|| config(settings).build().new_agent())),
-            (false, Some(proxy)) => self.inner.plain_proxied.get_or_init(|| plain_proxied(settings, proxy)),
+            (false, None) => {
+                return Ok(self
+                    .inner
+                    .plain
+                    .get_or_init(|| config(settings).build().new_agent()));
+            }
+            (false, Some(proxy)) => self
+                .inner
+                .plain_proxied
+                .get_or_init(|| plain_proxied(settings, proxy)),
             (true, None) => self.inner.tls.get_or_init(|| secure(settings, None)),
-            (true, Some(proxy)) => self.inner.tls_proxied.get_or_init(|| secure(settings, Some(proxy))),
+            (true, Some(proxy)) => self
+                .inner
+                .tls_proxied
+                .get_or_init(|| secure(settings, Some(proxy))),
         };
-        made.as_ref().map_err(|reason| FetchError::Tls { url: redact_url(url), reason: reason.clone() })
+        made.as_ref().map_err(|reason| FetchError::Tls {
+            url: redact_url(url),
+            reason: reason.clone(),
+        })
     }
 
     fn request_error(&self, url: &str, address: &Address, error: ureq::Error) -> FetchError {
         let url = redact_url(url);
         let reason = error.to_string();
         match error {
-            ureq::Error::HostNotFound => FetchError::Dns { url, host: address.host.clone() },
+            ureq::Error::HostNotFound => FetchError::Dns {
+                url,
+                host: address.host.clone(),
+            },
             ureq::Error::Timeout(_) => FetchError::Timeout { url },
-            ureq::Error::Rustls(error) => FetchError::Tls { url, reason: error.to_string() },
-            ureq::Error::Tls(_) | ureq::Error::TlsRequired | ureq::Error::Pem(_) => FetchError::Tls { url, reason },
+            ureq::Error::Rustls(error) => FetchError::Tls {
+                url,
+                reason: error.to_string(),
+            },
+            ureq::Error::Tls(_) | ureq::Error::TlsRequired | ureq::Error::Pem(_) => {
+                FetchError::Tls { url, reason }
+            }
             ureq::Error::Io(error) => match tls_error(&error) {
                 Some(reason) => FetchError::Tls { url, reason },
                 None if error.kind() == std::io::ErrorKind::TimedOut => FetchError::Timeout { url },
                 // The resolver's own errors carry no code that the standard library knows.
-                None if error.to_string().contains("lookup address") => {
-                    FetchError::Dns { url, host: address.host.clone() }
-                }
-                None => FetchError::Connect { url, reason: error.to_string() },
+                None if error.to_string().contains("lookup address") => FetchError::Dns {
+                    url,
+                    host: address.host.clone(),
+                },
+                None => FetchError::Connect {
+                    url,
+                    reason: error.to_string(),
+                },
             },
-            ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => FetchError::Connect { url, reason },
+            ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => {
+                FetchError::Connect { url, reason }
+            }
             _ => FetchError::Protocol { url, reason },
         }
     }
@@ -323,11 +396,17 @@ impl Address {
 }
 
 fn entry_login(entry: &NetrcEntry) -> Credentials {
-    Credentials { user: entry.login.clone(), password: entry.password.clone() }
+    Credentials {
+        user: entry.login.clone(),
+        password: entry.password.clone(),
+    }
 }
 
 fn tls_error(error: &std::io::Error) -> Option<String> {
-    error.get_ref()?.downcast_ref::<rustls::Error>().map(ToString::to_string)
+    error
+        .get_ref()?
+        .downcast_ref::<rustls::Error>()
+        .map(ToString::to_string)
 }
 
 fn config(settings: &FetchSettings) -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
@@ -348,9 +427,16 @@ fn plain_proxied(settings: &FetchSettings, proxy: &str) -> Result<Agent, String>
     if proxy.starts_with("https://") || proxy.starts_with("socks") {
         return tunnel(proxy).map(|proxy| config(settings).proxy(Some(proxy)).build().new_agent());
     }
-    let text = if proxy.contains("://") { proxy.to_string() } else { format!("http://{proxy}") };
+    let text = if proxy.contains("://") {
+        proxy.to_string()
+    } else {
+        format!("http://{proxy}")
+    };
     let address = Address::parse(&text).ok_or_else(|| "the http proxy's address is not a URL".to_string())?;
-    let uri: Uri = address.bare().parse().map_err(|_| "the http proxy's address is not a URL".to_string())?;
+    let uri: Uri = address
+        .bare()
+        .parse()
+        .map_err(|_| "the http proxy's address is not a URL".to_string())?;
     let authorization = address.credentials.as_ref().map(Credentials::basic);
     Ok(forward::agent(config(settings).build(), uri, authorization))
 }
@@ -371,13 +457,22 @@ fn tunnel(proxy: &str) -> Result<ureq::Proxy, String> {
 /// The first byte's position in the whole file, of a 206 answer.
 pub(crate) fn content_range_start(response: &Response<Body>) -> Option<u64> {
     let text = response.headers().get("content-range")?.to_str().ok()?;
-    text.trim().strip_prefix("bytes")?.trim().split('-').next()?.trim().parse().ok()
+    text.trim()
+        .strip_prefix("bytes")?
+        .trim()
+        .split('-')
+        .next()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// What an error in the middle of a body means.
 pub(crate) fn body_error(url: &str, error: &std::io::Error, got: u64, expected: Option<u64>) -> FetchError {
     let url = redact_url(url);
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<ureq::Error>());
     match inner {
         Some(ureq::Error::Timeout(_)) => FetchError::Timeout { url },
         _ if error.kind() == std::io::ErrorKind::TimedOut => FetchError::Timeout { url },
@@ -388,7 +483,10 @@ pub(crate) fn body_error(url: &str, error: &std::io::Error, got: u64, expected: 
 fn read_body(response: Response<Body>, url: &str, gzip: bool, limit: u64) -> Result<Vec<u8>, FetchError> {
     let mut body = response.into_body();
     let expected = body.content_length();
-    let too_large = || FetchError::TooLarge { url: redact_url(url), limit };
+    let too_large = || FetchError::TooLarge {
+        url: redact_url(url),
+        limit,
+    };
     if expected.is_some_and(|size| size > limit) {
         return Err(too_large());
     }
@@ -401,7 +499,11 @@ fn read_body(response: Response<Body>, url: &str, gzip: bool, limit: u64) -> Res
         return Err(too_large());
     }
     if let Some(expected) = expected.filter(|expected| *expected != bytes.len() as u64) {
-        return Err(FetchError::Truncated { url: redact_url(url), got: bytes.len() as u64, expected: Some(expected) });
+        return Err(FetchError::Truncated {
+            url: redact_url(url),
+            got: bytes.len() as u64,
+            expected: Some(expected),
+        });
     }
     if !gzip {
         return Ok(bytes);
@@ -409,7 +511,10 @@ fn read_body(response: Response<Body>, url: &str, gzip: bool, limit: u64) -> Res
     let mut plain = Vec::new();
     let mut decoder = flate2::read::MultiGzDecoder::new(bytes.as_slice()).take(limit + 1);
     match decoder.read_to_end(&mut plain) {
-        Err(error) => Err(FetchError::Protocol { url: redact_url(url), reason: format!("gzip: {error}") }),
+        Err(error) => Err(FetchError::Protocol {
+            url: redact_url(url),
+            reason: format!("gzip: {error}"),
+        }),
         Ok(_) if plain.len() as u64 > limit => Err(too_large()),
         Ok(_) => Ok(plain),
     }

@@ -51,7 +51,7 @@ struct Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if !self.done && !(self.keep && self.size > 0) {
+        if !(self.done || self.keep && self.size > 0) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -96,7 +96,10 @@ impl Fetcher {
         let sha256 = verdict?;
         std::fs::rename(&part.path, &request.dest).map_err(disk(&request.dest))?;
         part.done = true;
-        Ok(Downloaded { sha256, size: part.size })
+        Ok(Downloaded {
+            sha256,
+            size: part.size,
+        })
     }
 
     /// Brings the part to its full length.
@@ -116,7 +119,10 @@ impl Fetcher {
         progress: &dyn Progress,
     ) -> Result<(), FetchError> {
         let path = part.path.clone();
-        let disk = |source| FetchError::Disk { path: path.clone(), source };
+        let disk = |source| FetchError::Disk {
+            path: path.clone(),
+            source,
+        };
         // Without a digest and without a validator nothing shows that the rest belongs to the beginning.
         if part.size > 0 && request.sha256.is_none() && validator.is_none() {
             part.clear().map_err(disk)?;
@@ -143,13 +149,19 @@ impl Fetcher {
             if response.status() == 206 && part.size > 0 {
                 part.clear().map_err(disk)?;
                 let url = redact_url(&request.url);
-                return Err(FetchError::Truncated { url, got: 0, expected: request.size });
+                return Err(FetchError::Truncated {
+                    url,
+                    got: 0,
+                    expected: request.size,
+                });
             }
             part.clear().map_err(disk)?;
         }
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         // Only a strong validator promises equal bytes (RFC 9110 section 13.1.5).
-        let strong = header("etag").filter(|etag| etag.starts_with('"')).or_else(|| header("last-modified"));
+        let strong = header("etag")
+            .filter(|etag| etag.starts_with('"'))
+            .or_else(|| header("last-modified"));
         *validator = strong.map(str::to_string);
 
         let mut body = response.into_body();
@@ -177,7 +189,11 @@ impl Fetcher {
         match total {
             Some(total) if part.size < total => {
                 let url = redact_url(&request.url);
-                Err(FetchError::Truncated { url, got: part.size, expected: Some(total) })
+                Err(FetchError::Truncated {
+                    url,
+                    got: part.size,
+                    expected: Some(total),
+                })
             }
             _ => Ok(()),
         }
@@ -194,26 +210,51 @@ impl Part {
         }
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let path = beside(&request.dest, &format!("part-{}-{number}", std::process::id()));
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        Ok(Part { path, file, hasher: Hasher::new(), size: 0, keep: false, done: false })
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)?;
+        Ok(Part {
+            path,
+            file,
+            hasher: Hasher::new(),
+            size: 0,
+            keep: false,
+            done: false,
+        })
     }
 
     /// Takes over what an earlier run left; `None` when another process is at it now.
     fn adopt(path: PathBuf) -> io::Result<Option<Part>> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
         // The other process may have renamed the file between opening and locking.
-        let same = std::fs::metadata(&path).is_ok_and(|now| file.metadata().is_ok_and(|own| own.ino() == now.ino()));
+        let same =
+            std::fs::metadata(&path).is_ok_and(|now| file.metadata().is_ok_and(|own| own.ino() == now.ino()));
         if !same {
             return Ok(None);
         }
         let mut hasher = Hasher::new();
         let size = io::copy(&mut file, &mut hasher)?;
-        Ok(Some(Part { path, file, hasher, size, keep: true, done: false }))
+        Ok(Some(Part {
+            path,
+            file,
+            hasher,
+            size,
+            keep: true,
+            done: false,
+        }))
     }
 
     fn clear(&mut self) -> io::Result<()> {
@@ -227,13 +268,21 @@ impl Part {
     fn check(&self, request: &Download) -> Result<Digest, FetchError> {
         if let Some(expected) = request.size.filter(|expected| *expected != self.size) {
             let url = redact_url(&request.url);
-            return Err(FetchError::SizeMismatch { url, expected, found: self.size });
+            return Err(FetchError::SizeMismatch {
+                url,
+                expected,
+                found: self.size,
+            });
         }
         let found = self.hasher.clone().finish();
         match &request.sha256 {
             Some(expected) if *expected != found => {
                 let url = redact_url(&request.url);
-                Err(FetchError::HashMismatch { url, expected: expected.clone(), found })
+                Err(FetchError::HashMismatch {
+                    url,
+                    expected: expected.clone(),
+                    found,
+                })
             }
             _ => Ok(found),
         }

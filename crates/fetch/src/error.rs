@@ -172,7 +172,9 @@ impl FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FetchError::Offline { url } => write!(f, "{url} is not kept here, and the network is switched off"),
+            FetchError::Offline { url } => {
+                write!(f, "{url} is not kept here, and the network is switched off")
+            }
             FetchError::BadUrl { url } => write!(f, "`{url}` is not a URL that can be fetched"),
             FetchError::NotFound { url } => write!(f, "{url} does not exist (404)"),
             FetchError::Unauthorized { url, status } => write!(f, "{url} wants a login ({status})"),
@@ -182,15 +184,29 @@ impl fmt::Display for FetchError {
             FetchError::Connect { url, reason } => write!(f, "no connection to {url}: {reason}"),
             FetchError::Timeout { url } => write!(f, "{url} did not answer in time"),
             FetchError::Redirect { url, reason } => write!(f, "{url} leads on to nowhere: {reason}"),
-            FetchError::Truncated { url, got, expected: Some(expected) } => {
+            FetchError::Truncated {
+                url,
+                got,
+                expected: Some(expected),
+            } => {
                 write!(f, "{url} was cut off after {got} of {expected} bytes")
             }
-            FetchError::Truncated { url, got, expected: None } => write!(f, "{url} was cut off after {got} bytes"),
+            FetchError::Truncated {
+                url,
+                got,
+                expected: None,
+            } => write!(f, "{url} was cut off after {got} bytes"),
             FetchError::HashMismatch { url, expected, found } => {
-                write!(f, "{url} is not what it should be: expected {expected}, found {found}")
+                write!(
+                    f,
+                    "{url} is not what it should be: expected {expected}, found {found}"
+                )
             }
             FetchError::SizeMismatch { url, expected, found } => {
-                write!(f, "{url} is not what it should be: expected {expected} bytes, found {found}")
+                write!(
+                    f,
+                    "{url} is not what it should be: expected {expected} bytes, found {found}"
+                )
             }
             FetchError::TooLarge { url, limit } => write!(f, "{url} is larger than {limit} bytes"),
             FetchError::Protocol { url, reason } => write!(f, "{url} sent a broken answer: {reason}"),

@@ -14,7 +14,14 @@ use ureq::unversioned::transport::{
 /// Makes an agent whose requests all go to the proxy.
 pub(crate) fn agent(config: Config, proxy: Uri, authorization: Option<String>) -> ureq::Agent {
     let connector = TcpConnector::default().chain(Forward { authorization });
-    ureq::Agent::with_parts(config, connector, ToProxy { proxy, inner: DefaultResolver::default() })
+    ureq::Agent::with_parts(
+        config,
+        connector,
+        ToProxy {
+            proxy,
+            inner: DefaultResolver::default(),
+        },
+    )
 }
 
 /// Resolves every name to the proxy's address.
@@ -44,9 +51,19 @@ impl<In: Transport> Connector<In> for Forward {
     type Out = Either<In, Rewriting<In>>;
 
     fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
-        let authority = details.uri.authority().map(ToString::to_string).unwrap_or_default();
+        let authority = details
+            .uri
+            .authority()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let authorization = self.authorization.clone();
-        Ok(chained.map(|inner| Either::B(Rewriting { inner, authority, authorization })))
+        Ok(chained.map(|inner| {
+            Either::B(Rewriting {
+                inner,
+                authority,
+                authorization,
+            })
+        }))
     }
 }
 
@@ -59,7 +76,9 @@ struct Rewriting<T> {
 
 impl<T> std::fmt::Debug for Rewriting<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rewriting").field("authority", &self.authority).finish_non_exhaustive()
+        f.debug_struct("Rewriting")
+            .field("authority", &self.authority)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,9 +101,13 @@ impl<T: Transport> Transport for Rewriting<T> {
             head.extend_from_slice(headers);
             Some(head)
         });
-        let Some(head) = rewritten else { return self.inner.transmit_output(amount, timeout) };
+        let Some(head) = rewritten else {
+            return self.inner.transmit_output(amount, timeout);
+        };
         let Some(room) = output.get_mut(..head.len()) else {
-            return Err(Error::Io(std::io::Error::other("the request's head is too long for the proxy")));
+            return Err(Error::Io(std::io::Error::other(
+                "the request's head is too long for the proxy",
+            )));
         };
         room.copy_from_slice(&head);
         self.inner.transmit_output(head.len(), timeout)

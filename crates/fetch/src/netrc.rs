@@ -13,7 +13,9 @@ pub struct NetrcEntry {
 
 impl std::fmt::Debug for NetrcEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NetrcEntry").field("machine", &self.machine).finish_non_exhaustive()
+        f.debug_struct("NetrcEntry")
+            .field("machine", &self.machine)
+            .finish_non_exhaustive()
     }
 }
 
@@ -30,7 +32,11 @@ pub fn parse_netrc(text: &str) -> Vec<NetrcEntry> {
                     entries.extend(current.take());
                     let machine = if word == "machine" { words.next() } else { None };
                     if word == "default" || machine.is_some() {
-                        current = Some(NetrcEntry { machine, login: String::new(), password: String::new() });
+                        current = Some(NetrcEntry {
+                            machine,
+                            login: String::new(),
+                            password: String::new(),
+                        });
                     }
                 }
                 "login" => {

@@ -11,29 +11,40 @@ use crate::address::Address;
 pub(crate) fn is_exempt(no_proxy: Option<&str>, address: &Address) -> bool {
     let host = address.host.trim_start_matches('[').trim_end_matches(']');
     let ip: Option<IpAddr> = host.parse().ok();
-    no_proxy.unwrap_or_default().split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
-        if entry == "*" {
-            return true;
-        }
-        if let Some((block, length)) = entry.split_once('/') {
-            return match (ip, block.parse(), length.parse()) {
-                (Some(ip), Ok(block), Ok(length)) => in_block(ip, block, length),
-                _ => false,
+    no_proxy
+        .unwrap_or_default()
+        .split([',', ' '])
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+        .any(|entry| {
+            if entry == "*" {
+                return true;
+            }
+            if let Some((block, length)) = entry.split_once('/') {
+                return match (ip, block.parse(), length.parse()) {
+                    (Some(ip), Ok(block), Ok(length)) => in_block(ip, block, length),
+                    _ => false,
+                };
+            }
+            if let (Some(ip), Ok(other)) = (ip, entry.trim_matches(['[', ']']).parse::<IpAddr>()) {
+                return ip == other;
+            }
+            let (name, port) = match entry.rsplit_once(':') {
+                Some((name, port)) if port.parse::<u16>().is_ok() => (name, port.parse::<u16>().ok()),
+                _ => (entry, None),
             };
-        }
-        if let (Some(ip), Ok(other)) = (ip, entry.trim_matches(['[', ']']).parse::<IpAddr>()) {
-            return ip == other;
-        }
-        let (name, port) = match entry.rsplit_once(':') {
-            Some((name, port)) if port.parse::<u16>().is_ok() => (name, port.parse::<u16>().ok()),
-            _ => (entry, None),
-        };
-        if port.is_some_and(|port| port != address.port) {
-            return false;
-        }
-        let name = name.trim_start_matches('*').trim_start_matches('.').to_ascii_lowercase();
-        host == name || host.strip_suffix(&name).is_some_and(|head| head.ends_with('.') && !name.is_empty())
-    })
+            if port.is_some_and(|port| port != address.port) {
+                return false;
+            }
+            let name = name
+                .trim_start_matches('*')
+                .trim_start_matches('.')
+                .to_ascii_lowercase();
+            host == name
+                || host
+                    .strip_suffix(&name)
+                    .is_some_and(|head| head.ends_with('.') && !name.is_empty())
+        })
 }
 
 fn in_block(ip: IpAddr, block: IpAddr, length: u32) -> bool {
@@ -68,7 +79,11 @@ mod tests {
             ("fd00::/8", "http://[fd00::5]/", true),
             ("", "http://x/", false),
         ] {
-            assert_eq!(is_exempt(Some(list), &Address::parse(url).unwrap()), expected, "{list} {url}");
+            assert_eq!(
+                is_exempt(Some(list), &Address::parse(url).unwrap()),
+                expected,
+                "{list} {url}"
+            );
         }
     }
 }

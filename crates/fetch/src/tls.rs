@@ -14,13 +14,23 @@ pub(crate) fn config(file: Option<&Path>, folder: Option<&Path>) -> Result<TlsCo
         let found = rustls_native_certs::load_certs_from_paths(file, folder);
         if found.certs.is_empty() {
             let named = file.or(folder).unwrap_or(Path::new(""));
-            let why = found.errors.first().map_or_else(|| "it has no certificate".to_string(), ToString::to_string);
-            return Err(format!("the certificate bundle {} cannot be used: {why}", named.display()));
+            let why = found
+                .errors
+                .first()
+                .map_or_else(|| "it has no certificate".to_string(), ToString::to_string);
+            return Err(format!(
+                "the certificate bundle {} cannot be used: {why}",
+                named.display()
+            ));
         }
         specific(&found.certs)
     } else {
         let found = rustls_native_certs::load_native_certs();
-        if found.certs.is_empty() { RootCerts::WebPki } else { specific(&found.certs) }
+        if found.certs.is_empty() {
+            RootCerts::WebPki
+        } else {
+            specific(&found.certs)
+        }
     };
     Ok(TlsConfig::builder()
         .root_certs(roots)
@@ -29,6 +39,9 @@ pub(crate) fn config(file: Option<&Path>, folder: Option<&Path>) -> Result<TlsCo
 }
 
 fn specific<C: AsRef<[u8]>>(certificates: &[C]) -> RootCerts {
-    let owned: Vec<_> = certificates.iter().map(|der| Certificate::from_der(der.as_ref()).to_owned()).collect();
+    let owned: Vec<_> = certificates
+        .iter()
+        .map(|der| Certificate::from_der(der.as_ref()).to_owned())
+        .collect();
     RootCerts::new_with_certs(&owned)
 }
