@@ -1,1 +1,20 @@
-//! TBD.
+//! System calls, typed and thin: no policy, no paths of our own, and the only `unsafe` in the house.
+//!
+//! A function here is one kernel call (or the few that belong together) that takes and gives Rust types and
+//! returns the kernel's own error.
+#![expect(
+    unsafe_code,
+    reason = "this crate is the border to the kernel; each block says why it is sound"
+)]
+
+mod call;
+pub mod descriptor_passing;
+pub mod event;
+pub mod file;
+pub mod mount;
+pub mod privilege;
+pub mod process;
+pub mod socket;
+pub mod socket_factory;
+pub mod socket_poll;
+pub mod terminal;
