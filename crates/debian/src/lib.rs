@@ -1,1 +1,32 @@
-//! TBD.
+//! Base images from Debian's signed packages, with no registry, no container and no root.
+//!
+//! Two steps, and what lies between them can be pinned in a lock file:
+//! - [`Archive::resolve`]: a suite and an architecture become a [`PinnedBase`], the exact list of packages. The suite's InRelease
+//!   file is verified by signature, the index by the digest in it, each package by the digest in that.
+//! - [`Archive::assemble`]: a pinned base becomes a [`BaseLayer`], one layer whose bytes depend on nothing else. It looks at no index.
+//!
+//! The packages are only unpacked: no script of theirs runs. What the scripts would have made and a Python application needs is
+//! made here: accounts, links, the certificate bundle, the linker's cache, dpkg's list of what is installed.
+
+mod archive;
+mod compression;
+mod control;
+mod error;
+mod index;
+mod pinned;
+mod relation;
+mod release;
+mod signature;
+mod solve;
+mod sources;
+mod suite;
+mod version;
+
+pub use archive::Archive;
+pub use error::{AssembleError, ResolveError};
+pub use pinned::{PinnedBase, PinnedPackage};
+pub use signature::SignatureFault;
+pub use solve::SolveError;
+pub use sources::{Mirror, PUBLIC_MIRROR, PUBLIC_SECURITY_MIRROR, SourceFile, SourcesConfig, Trust};
+pub use suite::{NoPython, Suite};
+pub use version::compare as compare_versions;
