@@ -1,1 +1,13 @@
-//! TBD.
+//! Wheels: found on an index, downloaded, checked, and made into image layers with their bytecode.
+
+pub mod archive;
+pub mod bytecode;
+pub mod entry_points;
+pub mod environment;
+pub mod filename;
+pub mod grouping;
+pub mod install;
+pub mod layer;
+mod pyc_set;
+pub mod record;
+pub mod splice;
