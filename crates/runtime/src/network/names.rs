@@ -1,0 +1,248 @@
+//! The files that resolve names inside a container: `hosts`, `hostname`, `resolv.conf`.
+
+use super::{NameSettings, NetworkSpec};
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Servers that answer everybody, for a host whose own can't be reached from a container; the same as Docker's.
+const PUBLIC_SERVERS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
+    IpAddr::V4(Ipv4Addr::new(8, 8, 4, 4)),
+];
+
+/// The contents of the three files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameFiles {
+    /// For `/etc/hosts`.
+    pub hosts: String,
+    /// For `/etc/hostname`.
+    pub hostname: String,
+    /// For `/etc/resolv.conf`.
+    pub resolv_conf: String,
+}
+
+/// Writes the files of a container with a hostname, and an address where it has one.
+///
+pub fn files(spec: &NetworkSpec, hostname: &str, address: Option<IpAddr>) -> NameFiles {
+    let none = NameSettings::default();
+    let names = spec.names().unwrap_or(&none);
+    let resolv_conf = match spec {
+        NetworkSpec::None => String::new(),
+        NetworkSpec::Host(_) => resolv_conf(names, true),
+        // Isolated containers reach no server but keep the host's list: the file is what programs expect to find.
+        NetworkSpec::Bridge(_) | NetworkSpec::Isolated(_) => resolv_conf(names, false),
+    };
+    NameFiles {
+        hosts: hosts(spec, names, hostname, address),
+        hostname: format!("{hostname}\n"),
+        resolv_conf,
+    }
+}
+
+fn hosts(spec: &NetworkSpec, names: &NameSettings, hostname: &str, address: Option<IpAddr>) -> String {
+    let mut text = String::new();
+    if matches!(spec, NetworkSpec::Host(_)) && !names.host_hosts.is_empty() {
+        text.push_str(&names.host_hosts);
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    } else {
+        text.push_str(
+            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
+             ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
+        );
+    }
+    for (name, ip) in &names.extra_hosts {
+        // Writing to a string can't fail.
+        let _ = writeln!(text, "{ip}\t{name}");
+    }
+    let own = match (spec, address) {
+        (NetworkSpec::Host(_), _) => None,
+        (_, Some(address)) => Some(address),
+        (_, None) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    };
+    if let Some(address) = own {
+        let short = hostname.split_once('.').map(|(short, _)| short);
+        let all = [hostname]
+            .into_iter()
+            .chain(short)
+            .chain(names.aliases.iter().map(String::as_str));
+        let _ = writeln!(text, "{address}\t{}", all.collect::<Vec<_>>().join(" "));
+    }
+    text
+}
+
+/// What a resolver configuration says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Resolver {
+    servers: Vec<String>,
+    search: Vec<String>,
+    options: Vec<String>,
+}
+
+impl Resolver {
+    fn parse(text: &str) -> Self {
+        let mut resolver = Self::default();
+        for line in text.lines() {
+            let line = line.split(['#', ';']).next().unwrap_or_default();
+            let mut words = line.split_ascii_whitespace();
+            match words.next() {
+                Some("nameserver") => resolver.servers.extend(words.next().map(str::to_owned)),
+                // The last of these lines counts (resolv.conf(5)).
+                Some("search" | "domain") => resolver.search = words.map(str::to_owned).collect(),
+                Some("options") => resolver.options.extend(words.map(str::to_owned)),
+                _ => {}
+            }
+        }
+        resolver
+    }
+}
+
+/// The IP address of a server, without a zone such as `%eth0`.
+pub(super) fn server_address(text: &str) -> Option<IpAddr> {
+    text.split('%').next()?.parse().ok()
+}
+
+/// Servers that a container can't reach: the host's loopback, and link-local ones that need the host's interface.
+fn is_local(server: &str) -> bool {
+    server.contains('%') || server_address(server).is_none_or(|ip| ip.is_loopback())
+}
+
+/// The name servers of the host, with the real ones in place of a local stub.
+fn host_resolver(names: &NameSettings, same_namespace: bool) -> Resolver {
+    let mut resolver = Resolver::parse(&names.host_resolv_conf);
+    if same_namespace {
+        return resolver;
+    }
+    if resolver.servers.iter().all(|server| is_local(server))
+        && let Some(upstream) = &names.host_resolv_conf_upstream
+    {
+        let upstream = Resolver::parse(upstream);
+        if !upstream.servers.is_empty() {
+            resolver.servers = upstream.servers;
+            if resolver.search.is_empty() {
+                resolver.search = upstream.search;
+            }
+        }
+    }
+    resolver.servers.retain(|server| !is_local(server));
+    if resolver.servers.is_empty() {
+        resolver.servers = PUBLIC_SERVERS.iter().map(ToString::to_string).collect();
+    }
+    resolver
+}
+
+fn resolv_conf(names: &NameSettings, same_namespace: bool) -> String {
+    let host = host_resolver(names, same_namespace);
+    let servers = if names.dns.is_empty() {
+        host.servers
+    } else {
+        names.dns.iter().map(ToString::to_string).collect()
+    };
+    let search = if names.search.is_empty() {
+        &host.search
+    } else {
+        &names.search
+    };
+    let options = if names.options.is_empty() {
+        &host.options
+    } else {
+        &names.options
+    };
+    let mut text = String::new();
+    for server in servers {
+        // Writing to a string can't fail.
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    let search: Vec<&str> = search
+        .iter()
+        .map(String::as_str)
+        .filter(|domain| *domain != ".")
+        .collect();
+    if !search.is_empty() {
+        let _ = writeln!(text, "search {}", search.join(" "));
+    }
+    if !options.is_empty() {
+        let _ = writeln!(text, "options {}", options.join(" "));
+    }
+    text
+}
+
+/// The IPv4 name servers that a container will be told, which its subnet must not cover.
+pub(super) fn ipv4_servers(names: &NameSettings) -> Vec<Ipv4Addr> {
+    let host = Resolver::parse(&names.host_resolv_conf).servers;
+    let upstream = names
+        .host_resolv_conf_upstream
+        .as_deref()
+        .map(Resolver::parse)
+        .unwrap_or_default()
+        .servers;
+    host.iter()
+        .chain(&upstream)
+        .filter_map(|server| server_address(server))
+        .chain(names.dns.iter().copied())
+        .filter_map(|ip| match ip {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::BridgeSpec;
+
+    fn names(text: &str) -> NameSettings {
+        NameSettings {
+            host_resolv_conf: text.to_owned(),
+            ..NameSettings::default()
+        }
+    }
+
+    #[test]
+    fn loopback_servers_are_replaced() {
+        let mut settings =
+            names("# stub\nnameserver 127.0.0.53\noptions edns0\nsearch a.example b.example\n");
+        assert_eq!(
+            resolv_conf(&settings, false),
+            "nameserver 8.8.8.8\nnameserver 8.8.4.4\nsearch a.example b.example\noptions edns0\n"
+        );
+        settings.host_resolv_conf_upstream =
+            Some("nameserver 192.0.2.53\nnameserver fe80::1%eth0\n".to_owned());
+        assert_eq!(
+            resolv_conf(&settings, false),
+            "nameserver 192.0.2.53\nsearch a.example b.example\noptions edns0\n"
+        );
+        assert!(resolv_conf(&settings, true).starts_with("nameserver 127.0.0.53\n"));
+    }
+
+    #[test]
+    fn what_is_asked_for_wins() {
+        let mut settings = names("nameserver 192.0.2.53\nnameserver 127.0.0.1\nsearch a.example\n");
+        assert_eq!(
+            resolv_conf(&settings, false),
+            "nameserver 192.0.2.53\nsearch a.example\n"
+        );
+        settings.dns = vec!["9.9.9.9".parse().unwrap()];
+        settings.search = vec![".".to_owned()];
+        assert_eq!(resolv_conf(&settings, false), "nameserver 9.9.9.9\n");
+    }
+
+    #[test]
+    fn the_hosts_file_names_the_container() {
+        let mut settings = names("");
+        settings.extra_hosts = vec![("db".to_owned(), "10.0.0.5".parse().unwrap())];
+        settings.aliases = vec!["web".to_owned()];
+        let spec = NetworkSpec::Bridge(BridgeSpec::default_network(true, settings));
+        let files = files(&spec, "app.example", Some("10.9.0.2".parse().unwrap()));
+        assert!(
+            files
+                .hosts
+                .ends_with("10.0.0.5\tdb\n10.9.0.2\tapp.example app web\n"),
+            "{}",
+            files.hosts
+        );
+        assert_eq!(files.hostname, "app.example\n");
+    }
+}

@@ -1,0 +1,676 @@
+//! The proxy of published ports: one epoll set, no threads, no copies.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use coil_sys::socket::{self, Connecting, Transport};
+use coil_sys::socket_factory::SocketFactory;
+use coil_sys::socket_poll::{Poll, Readiness, Timer, Watch};
+
+use super::datagram::{DATAGRAM, Sessions};
+use super::listener::{BindError, BoundPort, HostSocket, Listener, bind_all};
+use super::stream::{PipePool, Stage, Stream, Turn};
+use super::{PortMapping, Protocol, holder};
+
+/// How the container's side is reached.
+#[derive(Debug)]
+pub enum Dialer {
+    /// By an address that the host's own network namespace can reach.
+    Address(IpAddr),
+    /// By sockets made inside the container's namespaces, through a forked helper.
+    Namespace {
+        /// The user namespace to join first, when the caller isn't privileged over the network namespace.
+        user: Option<OwnedFd>,
+        /// The network namespace.
+        net: OwnedFd,
+        /// The addresses to try in turn: the container's own, or loopback.
+        addresses: Vec<IpAddr>,
+    },
+}
+
+impl Dialer {
+    /// Reaches loopback inside the namespaces of a process; `user` says whether its user namespace is to be joined.
+    pub fn loopback_of(pid: i32, user: bool) -> io::Result<Self> {
+        let open = |kind: &str| std::fs::File::open(format!("/proc/{pid}/ns/{kind}")).map(OwnedFd::from);
+        Ok(Self::Namespace {
+            user: user.then(|| open("user")).transpose()?,
+            net: open("net")?,
+            addresses: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        })
+    }
+
+    fn addresses(&self) -> &[IpAddr] {
+        match self {
+            Dialer::Address(address) => std::slice::from_ref(address),
+            Dialer::Namespace { addresses, .. } => addresses,
+        }
+    }
+}
+
+/// What a forwarder may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForwarderLimits {
+    /// Open TCP connections; more wait in the kernel's queue.
+    pub connections: usize,
+    /// UDP clients at a time; the longest idle is forgotten for a new one.
+    pub sessions: usize,
+    /// How long a UDP client is remembered after its last datagram.
+    pub session_idle: Duration,
+}
+
+impl Default for ForwarderLimits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            sessions: 1024,
+            session_idle: Duration::from_secs(90),
+        }
+    }
+}
+
+/// A request to the helper that isn't answered yet.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Stream { slot: usize, id: u64 },
+    Session { slot: usize, id: u64 },
+}
+
+/// What a watched descriptor stands for; the upper bits of its token.
+const TIMER: u64 = 0;
+const HELPER: u64 = 1;
+const LISTENER: u64 = 2;
+const STREAM: u64 = 3;
+const SESSION: u64 = 4;
+
+fn token(kind: u64, index: usize) -> u64 {
+    kind << 48 | index as u64
+}
+
+/// Carries the traffic of a container's published ports.
+///
+/// Belongs into the caller's poll loop: when [`Forwarder::as_fd`] is readable, [`Forwarder::dispatch`] does some work
+/// and returns. Connections that come before [`Forwarder::connect_to`] wait.
+#[derive(Debug)]
+pub struct Forwarder {
+    poll: Poll,
+    timer: Timer,
+    limits: ForwarderLimits,
+    events: Vec<(u64, Readiness)>,
+    listeners: Vec<Listener>,
+    bound: Vec<BoundPort>,
+    accepting: bool,
+    dialer: Option<Dialer>,
+    helper: Option<SocketFactory>,
+    asked: VecDeque<Asked>,
+    streams: Vec<Option<Stream>>,
+    free: Vec<usize>,
+    closed: Vec<usize>,
+    next_id: u64,
+    pool: PipePool,
+    sessions: Sessions,
+    datagram: Vec<u8>,
+    init_pid: Option<i32>,
+    refused: BTreeSet<(u16, Protocol)>,
+    notices: Vec<String>,
+}
+
+impl AsFd for Forwarder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.as_fd()
+    }
+}
+
+impl Forwarder {
+    /// Takes every host port, or none; done before the container starts.
+    ///
+    /// # Errors
+    /// Which port can't be had, and who has it.
+    pub fn bind(mappings: &[PortMapping]) -> Result<Self, BindError> {
+        Self::bind_with(mappings, ForwarderLimits::default())
+    }
+
+    /// As [`Forwarder::bind`], with other limits.
+    pub fn bind_with(mappings: &[PortMapping], limits: ForwarderLimits) -> Result<Self, BindError> {
+        let (listeners, bound) = bind_all(mappings)?;
+        let broken = |source| BindError::Io {
+            address: (Ipv4Addr::UNSPECIFIED, 0).into(),
+            source,
+        };
+        let poll = Poll::new().map_err(broken)?;
+        let timer = Timer::new().map_err(broken)?;
+        poll.add(timer.as_fd(), token(TIMER, 0), Watch::Readable)
+            .map_err(broken)?;
+        for (index, listener) in listeners.iter().enumerate() {
+            let fd = match &listener.socket {
+                HostSocket::Tcp(tcp) => tcp.as_fd(),
+                HostSocket::Udp(udp) => udp.as_fd(),
+            };
+            poll.add(fd, token(LISTENER, index), Watch::Paused)
+                .map_err(broken)?;
+        }
+        Ok(Self {
+            poll,
+            timer,
+            limits,
+            events: Vec::new(),
+            listeners,
+            bound,
+            accepting: false,
+            dialer: None,
+            helper: None,
+            asked: VecDeque::new(),
+            streams: Vec::new(),
+            free: Vec::new(),
+            closed: Vec::new(),
+            next_id: 0,
+            pool: PipePool::default(),
+            sessions: Sessions::default(),
+            datagram: Vec::new(),
+            init_pid: None,
+            refused: BTreeSet::new(),
+            notices: Vec::new(),
+        })
+    }
+
+    /// The ports that were bound, with the numbers that the kernel chose.
+    pub fn bound(&self) -> &[BoundPort] {
+        &self.bound
+    }
+
+    /// Starts to serve; `init_pid` is the container's first process, looked at when it refuses a connection.
+    ///
+    /// A helper is forked here when the dialer needs one: the caller has one thread. The process's limit of open
+    /// descriptors is raised as far as it goes (what it starts later inherits that), and `SIGPIPE` is ignored.
+    pub fn connect_to(&mut self, dialer: Dialer, init_pid: Option<i32>) -> io::Result<()> {
+        self.disconnect()?;
+        socket::ignore_broken_pipe();
+        let descriptors = socket::raise_descriptor_limit(65536);
+        // Two sockets a connection, and some for pipes and for the rest of the process.
+        let room = usize::try_from(descriptors.saturating_sub(192) / 2).unwrap_or(usize::MAX);
+        self.limits.connections = self.limits.connections.clamp(1, room.max(16));
+        self.dialer = Some(dialer);
+        self.init_pid = init_pid;
+        self.start_helper()?;
+        self.accept_more(true)
+    }
+
+    /// Ends all connections; new ones wait until [`Forwarder::connect_to`] is called again.
+    pub fn disconnect(&mut self) -> io::Result<()> {
+        self.dialer = None;
+        self.helper = None;
+        self.accepting = true;
+        self.accept_more(false)?;
+        self.asked.clear();
+        self.streams.clear();
+        self.free.clear();
+        self.closed.clear();
+        self.sessions.clear();
+        Ok(())
+    }
+
+    /// The open connections and UDP sessions.
+    pub fn active(&self) -> usize {
+        self.streams.iter().flatten().count() + self.sessions.len()
+    }
+
+    /// What the user should be told once, since the last call.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// The helper's process id, so that the caller's reaping can tell it from the container's.
+    pub fn helper_pid(&self) -> Option<i32> {
+        self.helper.as_ref().map(SocketFactory::pid)
+    }
+
+    /// Does what can be done without waiting, a share at a time.
+    ///
+    /// # Errors
+    /// Only of the poll itself; a connection's failure ends that connection alone.
+    pub fn dispatch(&mut self) -> io::Result<()> {
+        let mut events = std::mem::take(&mut self.events);
+        let outcome = self.poll.wait(&mut events, Some(Duration::ZERO));
+        for (token, readiness) in &events {
+            let index = (token & 0xffff_ffff_ffff) as usize;
+            match token >> 48 {
+                TIMER => self.on_timer()?,
+                HELPER => self.on_helper(),
+                LISTENER => self.on_listener(index)?,
+                STREAM => self.on_stream(index),
+                _ => self.on_session(index, *readiness),
+            }
+        }
+        // A slot is used again only when no event of this round can speak of its former owner.
+        self.free.append(&mut self.closed);
+        self.events = events;
+        if !self.accepting && self.dialer.is_some() && self.has_room() {
+            self.accept_more(true)?;
+        }
+        outcome
+    }
+
+    fn has_room(&self) -> bool {
+        self.streams.len() - self.free.len() < self.limits.connections
+    }
+
+    /// Opens or pauses the intake of connections; datagrams need no room and follow the dialer alone.
+    fn accept_more(&mut self, accepting: bool) -> io::Result<()> {
+        if self.accepting == accepting {
+            return Ok(());
+        }
+        self.accepting = accepting;
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let (fd, wanted) = match &listener.socket {
+                HostSocket::Tcp(tcp) => (tcp.as_fd(), accepting),
+                HostSocket::Udp(udp) => (udp.as_fd(), self.dialer.is_some()),
+            };
+            let watch = if wanted { Watch::Readable } else { Watch::Paused };
+            self.poll.rearm(fd, token(LISTENER, index), watch)?;
+        }
+        Ok(())
+    }
+
+    fn timer_needed(&self) -> bool {
+        self.sessions.len() > 0
+    }
+
+    fn on_timer(&mut self) -> io::Result<()> {
+        self.timer.acknowledge();
+        self.sessions.expire(Instant::now(), self.limits.session_idle);
+        if self.timer_needed() {
+            self.timer.set(Some(self.limits.session_idle / 4))?;
+        }
+        Ok(())
+    }
+
+    fn start_helper(&mut self) -> io::Result<()> {
+        if let Some(Dialer::Namespace { user, net, .. }) = &self.dialer {
+            let helper = SocketFactory::spawn(user.as_ref().map(AsFd::as_fd), net.as_fd())?;
+            self.poll.add(helper.as_fd(), token(HELPER, 0), Watch::Readable)?;
+            self.helper = Some(helper);
+        }
+        Ok(())
+    }
+
+    fn on_listener(&mut self, index: usize) -> io::Result<()> {
+        match self.listeners.get(index).map(|listener| &listener.socket) {
+            Some(HostSocket::Tcp(_)) => self.accept(index),
+            Some(HostSocket::Udp(_)) => self.take_datagrams(index),
+            None => Ok(()),
+        }
+    }
+
+    fn accept(&mut self, index: usize) -> io::Result<()> {
+        for _ in 0..64 {
+            if !self.has_room() {
+                return self.accept_more(false);
+            }
+            let Some(Listener {
+                socket: HostSocket::Tcp(listener),
+                container_port,
+            }) = self.listeners.get(index)
+            else {
+                return Ok(());
+            };
+            let (client, port) = match listener.accept() {
+                Ok((client, _)) => (client, *container_port),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // A client that left again, or no descriptors: the queue waits for one that ends.
+                Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => continue,
+                Err(_) if self.streams.len() > self.free.len() => return self.accept_more(false),
+                Err(_) => return Ok(()),
+            };
+            if client.set_nonblocking(true).is_err() {
+                continue;
+            }
+            let _ = client.set_nodelay(true);
+            self.next_id += 1;
+            let stream = Stream::new(self.next_id, client, port);
+            let slot = match self.free.pop() {
+                Some(slot) => {
+                    self.streams[slot] = Some(stream);
+                    slot
+                }
+                None => {
+                    self.streams.push(Some(stream));
+                    self.streams.len() - 1
+                }
+            };
+            self.dial(slot);
+        }
+        Ok(())
+    }
+
+    /// Asks for the container's side at the address whose turn it is; without one left, the client is reset.
+    fn dial(&mut self, slot: usize) {
+        let Some(Some(stream)) = self.streams.get(slot) else {
+            return;
+        };
+        let (id, attempt) = (stream.id, stream.attempt);
+        let Some(address) = self
+            .dialer
+            .as_ref()
+            .and_then(|d| d.addresses().get(attempt))
+            .copied()
+        else {
+            return self.finish(slot, true);
+        };
+        match self.socket_for(address, Transport::Tcp, Asked::Stream { slot, id }) {
+            Ok(None) => {}
+            Ok(Some(socket)) => self.connect(slot, socket),
+            Err(_) => self.finish(slot, true),
+        }
+    }
+
+    /// Makes a socket here, or asks the helper (none: the answer comes later).
+    fn socket_for(
+        &mut self,
+        address: IpAddr,
+        transport: Transport,
+        asked: Asked,
+    ) -> io::Result<Option<OwnedFd>> {
+        if let Some(Dialer::Address(_)) = self.dialer {
+            return socket::open(address.is_ipv6(), transport).map(Some);
+        }
+        if self.helper.is_none() {
+            self.start_helper()?;
+        }
+        let helper = self.helper.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        helper.request(address.is_ipv6(), transport)?;
+        self.asked.push_back(asked);
+        Ok(None)
+    }
+
+    fn on_helper(&mut self) {
+        loop {
+            let answer = match self.helper.as_ref().map(SocketFactory::receive) {
+                None => return,
+                Some(Ok(answer)) => answer,
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Some(Err(_)) => {
+                    // The helper is gone; what waited for it fails, the next connection starts another.
+                    self.helper = None;
+                    for asked in std::mem::take(&mut self.asked) {
+                        match asked {
+                            Asked::Stream { slot, id } if self.is_stream(slot, id) => self.finish(slot, true),
+                            Asked::Session { slot, id } if self.is_session(slot, id) => {
+                                self.sessions.remove(slot)
+                            }
+                            _ => {}
+                        }
+                    }
+                    return;
+                }
+            };
+            match (self.asked.pop_front(), answer) {
+                (Some(Asked::Stream { slot, id }), answer) if self.is_stream(slot, id) => match answer {
+                    Ok(socket) => self.connect(slot, socket),
+                    Err(_) => self.next_address(slot),
+                },
+                (Some(Asked::Session { slot, id }), answer) if self.is_session(slot, id) => match answer {
+                    Ok(socket) => self.open_session(slot, socket),
+                    Err(_) => self.sessions.remove(slot),
+                },
+                _ => {}
+            }
+        }
+    }
+
+    fn is_stream(&self, slot: usize, id: u64) -> bool {
+        self.streams
+            .get(slot)
+            .and_then(Option::as_ref)
+            .is_some_and(|stream| stream.id == id)
+    }
+
+    fn is_session(&mut self, slot: usize, id: u64) -> bool {
+        self.sessions.get(slot).is_some_and(|session| session.id == id)
+    }
+
+    fn connect(&mut self, slot: usize, socket: OwnedFd) {
+        let Some(Some(stream)) = self.streams.get_mut(slot) else {
+            return;
+        };
+        let address = self
+            .dialer
+            .as_ref()
+            .and_then(|d| d.addresses().get(stream.attempt))
+            .copied();
+        let Some(address) = address else {
+            return self.finish(slot, true);
+        };
+        match socket::connect(socket.as_fd(), SocketAddr::new(address, stream.port)) {
+            Err(error) => {
+                self.note_refusal(slot, &error);
+                self.next_address(slot);
+            }
+            Ok(progress) => {
+                let server = TcpStream::from(socket);
+                let _ = server.set_nodelay(true);
+                stream.stage = Stage::Connecting;
+                let watched = self.poll.add(server.as_fd(), token(STREAM, slot), Watch::Edges);
+                stream.server = Some(server);
+                if watched.is_err() {
+                    self.finish(slot, true);
+                } else if progress == Connecting::Done {
+                    self.open(slot);
+                }
+            }
+        }
+    }
+
+    fn next_address(&mut self, slot: usize) {
+        if let Some(Some(stream)) = self.streams.get_mut(slot) {
+            stream.server = None;
+            stream.stage = Stage::Waiting;
+            stream.attempt += 1;
+            self.dial(slot);
+        }
+    }
+
+    fn open(&mut self, slot: usize) {
+        let Some(Some(stream)) = self.streams.get_mut(slot) else {
+            return;
+        };
+        stream.stage = Stage::Open;
+        if self
+            .poll
+            .add(stream.client.as_fd(), token(STREAM, slot), Watch::Edges)
+            .is_err()
+        {
+            return self.finish(slot, true);
+        }
+        self.pump(slot);
+    }
+
+    fn on_stream(&mut self, slot: usize) {
+        let Some(Some(stream)) = self.streams.get_mut(slot) else {
+            return;
+        };
+        match (stream.stage, &stream.server) {
+            (Stage::Open, _) => self.pump(slot),
+            (Stage::Connecting, Some(server)) => match server.take_error() {
+                Ok(None) if server.peer_addr().is_ok() => self.open(slot),
+                // Not decided yet: a report of the time before the connect began.
+                Ok(None) => {}
+                Ok(Some(error)) | Err(error) => {
+                    self.note_refusal(slot, &error);
+                    self.next_address(slot);
+                }
+            },
+            _ => {}
+        }
+    }
+
+    fn pump(&mut self, slot: usize) {
+        let Some(Some(stream)) = self.streams.get_mut(slot) else {
+            return;
+        };
+        match stream.pump(&mut self.pool) {
+            Turn::Idle => {}
+            Turn::More => {
+                // Edges are reported once: asking again brings this connection back after the others.
+                let again = [Some(&stream.client), stream.server.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .try_for_each(|socket| {
+                        self.poll.rearm(socket.as_fd(), token(STREAM, slot), Watch::Edges)
+                    });
+                if again.is_err() {
+                    self.finish(slot, true);
+                }
+            }
+            Turn::Over => self.finish(slot, false),
+            Turn::Broken => self.finish(slot, true),
+        }
+    }
+
+    fn finish(&mut self, slot: usize, reset: bool) {
+        if let Some(stream) = self.streams.get_mut(slot).and_then(Option::take) {
+            if reset {
+                stream.reset();
+            }
+            self.closed.push(slot);
+        }
+    }
+
+    /// Looks once for each port whether the app listens on loopback alone, which no published port can reach.
+    fn note_refusal(&mut self, slot: usize, error: &io::Error) {
+        let Some(Some(stream)) = self.streams.get(slot) else {
+            return;
+        };
+        let port = stream.port;
+        let Some(pid) = self
+            .init_pid
+            .filter(|_| matches!(self.dialer, Some(Dialer::Address(_))))
+        else {
+            return;
+        };
+        if error.kind() != io::ErrorKind::ConnectionRefused || self.refused.contains(&(port, Protocol::Tcp)) {
+            return;
+        }
+        let listening: Vec<IpAddr> = holder::listening(&pid.to_string(), Protocol::Tcp)
+            .into_iter()
+            .filter(|found| found.address.port() == port)
+            .map(|found| found.address.ip())
+            .collect();
+        if !listening.is_empty() && listening.iter().all(IpAddr::is_loopback) {
+            self.refused.insert((port, Protocol::Tcp));
+            self.notices.push(format!(
+                "port {port} is published, but the app listens on {} inside the container; \
+                 make it listen on 0.0.0.0",
+                listening[0]
+            ));
+        }
+    }
+
+    fn take_datagrams(&mut self, index: usize) -> io::Result<()> {
+        let now = Instant::now();
+        let mut buffer = std::mem::take(&mut self.datagram);
+        buffer.resize(DATAGRAM, 0);
+        for _ in 0..64 {
+            let Some(Listener {
+                socket: HostSocket::Udp(socket),
+                container_port,
+            }) = self.listeners.get(index)
+            else {
+                break;
+            };
+            let (length, client) = match socket.recv_from(&mut buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => continue,
+            };
+            let port = *container_port;
+            let slot = match self.sessions.find(index, client) {
+                Some(slot) => slot,
+                None => self.new_session(index, client, port, now)?,
+            };
+            if let Some(session) = self.sessions.get(slot) {
+                session.send(&buffer[..length], now);
+            }
+        }
+        self.datagram = buffer;
+        Ok(())
+    }
+
+    fn new_session(
+        &mut self,
+        listener: usize,
+        client: SocketAddr,
+        port: u16,
+        now: Instant,
+    ) -> io::Result<usize> {
+        if !self.timer_needed() {
+            self.timer.set(Some(self.limits.session_idle / 4))?;
+        }
+        self.next_id += 1;
+        let id = self.next_id;
+        let slot = self
+            .sessions
+            .add(id, (listener, client), port, self.limits.sessions, now);
+        let address = self.dialer.as_ref().and_then(|d| d.addresses().first()).copied();
+        let made = match address {
+            Some(address) => self.socket_for(address, Transport::Udp, Asked::Session { slot, id }),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        };
+        match made {
+            Ok(None) => {}
+            Ok(Some(socket)) => self.open_session(slot, socket),
+            Err(_) => self.sessions.remove(slot),
+        }
+        Ok(slot)
+    }
+
+    fn open_session(&mut self, slot: usize, socket: OwnedFd) {
+        let address = self.dialer.as_ref().and_then(|d| d.addresses().first()).copied();
+        let Some(session) = self.sessions.get(slot) else {
+            return;
+        };
+        let opened = address
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
+            .and_then(|ip| socket::connect(socket.as_fd(), SocketAddr::new(ip, session.port)))
+            .and_then(|_| {
+                self.poll
+                    .add(socket.as_fd(), token(SESSION, slot), Watch::Readable)
+            });
+        match opened {
+            Ok(()) => session.open(socket),
+            Err(_) => self.sessions.remove(slot),
+        }
+    }
+
+    fn on_session(&mut self, slot: usize, _readiness: Readiness) {
+        let mut buffer = std::mem::take(&mut self.datagram);
+        buffer.resize(DATAGRAM, 0);
+        let now = Instant::now();
+        if let Some(session) = self.sessions.get(slot)
+            && let Some(socket) = &session.socket
+            && let Some(Listener {
+                socket: HostSocket::Udp(host),
+                ..
+            }) = self.listeners.get(session.listener)
+        {
+            let mut answered = false;
+            for _ in 0..64 {
+                match socket.recv(&mut buffer) {
+                    Ok(length) => {
+                        // A lost datagram is no error in UDP.
+                        let _ = host.send_to(&buffer[..length], session.client);
+                        answered = true;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // The refusal of an earlier datagram.
+                    Err(_) => {}
+                }
+            }
+            if answered {
+                session.touch(now);
+            }
+        }
+        self.datagram = buffer;
+    }
+}
