@@ -127,6 +127,11 @@ impl PackageIndex {
         self.content().faults.push((part.to_owned(), fault, times));
     }
 
+    /// Behaves well from now on.
+    pub fn heal(&self) {
+        self.content().faults.clear();
+    }
+
     /// Ignores `Range`, as some servers do.
     pub fn without_ranges(&self) {
         self.content().ranges = false;
@@ -163,7 +168,10 @@ fn serve(stream: TcpStream, shared: &Mutex<Content>) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream;
     while let Some(request) = read_request(&mut reader)? {
-        let last = request.headers.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let last = request
+            .headers
+            .get("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"));
         if !answer(&mut writer, &request, shared)? || last {
             return writer.shutdown(std::net::Shutdown::Both);
         }

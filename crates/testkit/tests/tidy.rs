@@ -190,7 +190,11 @@ fn dependencies_are_told_of() {
     for package in packages() {
         for (dependency, test) in package.dependencies {
             if !dependency.starts_with("coil-") {
-                let user = if test || package.name == "testkit" { "tests" } else { package.name.as_str() };
+                let user = if test || package.name == "testkit" {
+                    "tests"
+                } else {
+                    package.name.as_str()
+                };
                 users.entry(dependency).or_default().insert(user.to_owned());
             }
         }

@@ -1,0 +1,40 @@
+//! The coil binary as users meet it: each test runs it and looks at what it printed, how it ended and what it left.
+//!
+//! The suite runs as root on a machine that reaches a package index and a Debian mirror.
+
+mod bad_input;
+mod commands;
+mod containers;
+mod crash;
+mod determinism;
+mod examples;
+mod images;
+mod isolation;
+mod network;
+mod outputs;
+mod pack;
+mod rootless;
+mod run;
+
+use coil_testkit::Context;
+
+/// An ordinary user of these tests: no account of this name needs to exist.
+const USER: u32 = 12_345;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_coil");
+const TARGET: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// An empty data root.
+fn fresh() -> Context {
+    Context::new(BINARY, TARGET)
+}
+
+/// The data root that these tests share: bases and images in it are made once.
+fn shared() -> Context {
+    Context::shared(BINARY, TARGET)
+}
+
+/// An ordinary user's empty data root.
+fn user() -> Context {
+    Context::of_user(BINARY, TARGET, USER)
+}
