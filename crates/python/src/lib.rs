@@ -1,1 +1,31 @@
-//! TBD.
+//! Python projects, read without Python: project files and locks become a list of packages for one target.
+//!
+//! Pure: files come in through [`ProjectFiles`], and what goes out are values and [`Diagnostic`]s. Nothing here
+//! reads the environment, the clock, the disk or the network, and no code of a project is ever imported.
+
+pub mod coil_settings;
+pub mod diagnostic;
+mod lock_check;
+pub mod pinned;
+pub mod project_files;
+pub mod pyproject;
+pub mod requirement;
+pub mod target;
+mod toml_document;
+pub mod uv_lock;
+pub mod uv_selection;
+pub mod uv_settings;
+pub mod wheel_name;
+
+pub use coil_settings::{CoilSettings, CommandSetting, PortSetting};
+pub use diagnostic::{Diagnostic, Location, Problem};
+pub use pep440_rs::{Version, VersionSpecifiers};
+pub use pep508_rs::{ExtraName, MarkerEnvironment, MarkerTree, PackageName};
+pub use pinned::{Artifact, ArtifactKind, Direct, Pinned};
+pub use project_files::{DirEntry, FileError, MemoryFiles, ProjectFiles};
+pub use pyproject::{Asked, PyProject, ScriptEntry};
+pub use requirement::{GroupName, Requirement};
+pub use target::{PythonVersion, Tag, TagRanks, Target};
+pub use uv_lock::{LockedPackage, LockedSource, UvLock};
+pub use uv_selection::Selection;
+pub use wheel_name::{Choice, Refusal, WheelName, best_wheel, choose, no_wheel};

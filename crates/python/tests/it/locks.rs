@@ -1,0 +1,224 @@
+//! Each recorded selection from each lock: the same packages as `uv export` gives (see `fixtures/locks/record.py`).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use coil_oci::Arch;
+use coil_python::{Direct, Pinned, PyProject, Selection, Target, UvLock};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Expected {
+    results: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    package: Option<String>,
+    #[serde(default)]
+    extras: BTreeSet<String>,
+    #[serde(default)]
+    groups: BTreeSet<String>,
+    python: String,
+    arch: Arch,
+    packages: Vec<String>,
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/locks")
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn cases() -> Vec<PathBuf> {
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(fixtures())
+        .expect("fixtures")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.join("uv.lock").exists())
+        .collect();
+    cases.sort();
+    assert!(cases.len() >= 6, "the fixtures are there");
+    cases
+}
+
+fn shown(pinned: &Pinned) -> String {
+    match &pinned.direct {
+        None => format!(
+            "{}=={}",
+            pinned.name,
+            pinned.version.as_ref().expect("an index gives versions")
+        ),
+        Some(Direct::Directory { path, .. } | Direct::Path { path }) => format!("path:{path}"),
+        Some(Direct::Url { url, .. }) => format!("{} @ {url}", pinned.name),
+        Some(Direct::Git { url, commit, .. }) => format!("{} @ git+{url}@{commit}", pinned.name),
+    }
+}
+
+fn names(names: &BTreeSet<String>) -> BTreeSet<coil_python::ExtraName> {
+    names.iter().map(|name| name.parse().expect("a name")).collect()
+}
+
+#[test]
+fn the_same_packages_as_uv() {
+    let mut compared = 0;
+    for case in cases() {
+        let lock = UvLock::parse("uv.lock", &read(&case.join("uv.lock"))).expect("a lock");
+        let expected: Expected = serde_json::from_str(&read(&case.join("expected.json"))).expect("JSON");
+        for result in expected.results {
+            let target = Target {
+                python: result.python.parse().expect("a version"),
+                arch: result.arch,
+                glibc: (2, 36),
+            };
+            let selection = Selection {
+                package: result.package.as_ref().map(|name| name.parse().expect("a name")),
+                extras: names(&result.extras),
+                groups: names(&result.groups),
+            };
+            let chosen = lock
+                .select(&selection, &target)
+                .unwrap_or_else(|error| panic!("{}: {error}", case.display()));
+            let mut ours: Vec<String> = chosen.iter().map(shown).collect();
+            ours.sort();
+            // uv prints no member that is only the root of the selection, and neither do we.
+            assert_eq!(
+                ours,
+                result.packages,
+                "{}: {selection:?} for {target}",
+                case.display()
+            );
+            compared += 1;
+        }
+    }
+    assert!(compared >= 70, "{compared} selections were compared");
+}
+
+#[test]
+fn fresh_locks_match_their_projects() {
+    for case in cases() {
+        let lock = UvLock::parse("uv.lock", &read(&case.join("uv.lock"))).expect("a lock");
+        let mut projects = vec![case.join("pyproject.toml")];
+        if let Ok(members) = std::fs::read_dir(case.join("packages")) {
+            projects.extend(members.map(|entry| entry.expect("an entry").path().join("pyproject.toml")));
+        }
+        for project in projects {
+            let pyproject = PyProject::parse("pyproject.toml", &read(&project)).expect("a project");
+            if let Err(error) = lock.check(&pyproject) {
+                panic!("{}: {error}", project.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn stale_locks_are_told_and_how() {
+    let case = fixtures().join("extras");
+    let lock = UvLock::parse("uv.lock", &read(&case.join("uv.lock"))).expect("a lock");
+    let text = read(&case.join("pyproject.toml"));
+    for (from, to, expected) in [
+        (
+            "\"httpx[http2]>=0.27\",",
+            "\"httpx[http2]>=0.27\", \"attrs>=23\",",
+            "  --> uv.lock: `attrs` is missing (pyproject.toml line 6 asks for attrs>=23)\n",
+        ),
+        (
+            "\"httpx[http2]>=0.27\",",
+            "\"httpx[http2]>=0.28\",",
+            "  --> uv.lock: `httpx` is locked as httpx[http2]>=0.27 and httpx[socks] ; extra == 'socks' (pyproject.toml line 6 asks for httpx[http2]>=0.28)\n",
+        ),
+        (
+            "    \"colorama>=0.4 ; sys_platform == 'win32'\",\n",
+            "",
+            "  --> uv.lock: `colorama` is locked and pyproject.toml no longer asks for it\n",
+        ),
+        (
+            "\"iniconfig\"]",
+            "\"iniconfig>=2\"]",
+            "  --> uv.lock: `iniconfig` is locked in group `dev` as iniconfig (pyproject.toml line 19 asks for iniconfig>=2)\nnote: `iniconfig` is locked in group `lint` as iniconfig (pyproject.toml line 19 asks for iniconfig>=2)\n",
+        ),
+        (
+            ">=3.10,<4",
+            ">=3.12",
+            "it was made for Python >=3.10, <4 (pyproject.toml line 4 asks for >=3.12)",
+        ),
+        (
+            "name = \"extras\"",
+            "name = \"other\"",
+            "  --> uv.lock: `other` is missing (it is the project itself)\n",
+        ),
+        (
+            "click\"]",
+            "click\", \"six\"]",
+            "`six` is missing (pyproject.toml line 13 asks for six in extra `cli`)",
+        ),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let pyproject = PyProject::parse("pyproject.toml", &text.replacen(from, to, 1)).expect("a project");
+        let error = lock.check(&pyproject).expect_err(to).to_string();
+        assert!(
+            error.starts_with("error: the lock file does not match pyproject.toml\n"),
+            "{error}"
+        );
+        assert!(error.contains(expected), "wanted {expected}\ngot {error}");
+        assert!(
+            error.ends_with("help: run `uv lock`, or `coil pack --no-lock` to resolve afresh"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn impossible_wishes_are_refused() {
+    let target = Target {
+        python: "3.11.2".parse().expect("a version"),
+        arch: Arch::Amd64,
+        glibc: (2, 36),
+    };
+    let lock_of =
+        |case: &str| UvLock::parse("uv.lock", &read(&fixtures().join(case).join("uv.lock"))).expect("a lock");
+    let wish = |extras: &[&str], groups: &[&str]| Selection {
+        package: None,
+        extras: extras.iter().map(|name| name.parse().expect("a name")).collect(),
+        groups: groups.iter().map(|name| name.parse().expect("a name")).collect(),
+    };
+    let conflicts = lock_of("conflicts");
+    for (selection, part) in [
+        (
+            wish(&["old", "new"], &[]),
+            "extra `new` and extra `old` exclude each other",
+        ),
+        (
+            wish(&[], &["left", "right"]),
+            "group `left` and group `right` exclude each other",
+        ),
+        (wish(&["odl"], &[]), "did you mean `old`?"),
+        (wish(&[], &["lef"]), "did you mean `left`?"),
+    ] {
+        let error = conflicts.select(&selection, &target).expect_err(part).to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    let workspace = lock_of("workspace");
+    let other = Selection {
+        package: Some("shop-apy".parse().expect("a name")),
+        ..Selection::default()
+    };
+    let error = workspace
+        .select(&other, &target)
+        .expect_err("no such member")
+        .to_string();
+    assert!(error.contains("did you mean `shop-api`?"), "{error}");
+    let old = Target {
+        python: "3.9.2".parse().expect("a version"),
+        ..target
+    };
+    let error = workspace
+        .select(&Selection::default(), &old)
+        .expect_err("too old")
+        .to_string();
+    assert!(
+        error.contains("Python 3.9.2 is outside of what the lock is good for: >=3.11"),
+        "{error}"
+    );
+}
