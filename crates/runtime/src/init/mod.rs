@@ -1,0 +1,164 @@
+//! A container's first process: from a clone of the monitor to the user's program.
+
+pub(crate) mod file_systems;
+mod mounts;
+pub(crate) mod root;
+
+use crate::cgroup::{CgroupPlan, Entrance};
+use crate::failure::{Failure, Stage};
+use crate::program::{Confinement, Standard};
+use crate::spec::ContainerSpec;
+use coil_sys::mount::{self, attribute, propagation};
+use coil_sys::privilege::Instruction;
+use coil_sys::{file, process};
+use root::Root;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// What the monitor prepared for its clone.
+pub(crate) struct Prepared<'a> {
+    pub spec: &'a ContainerSpec,
+    pub entrance: &'a Entrance,
+    pub filter: Option<Vec<Instruction>>,
+    /// The container's devpts, not placed yet.
+    pub terminals: OwnedFd,
+    pub standard: Standard,
+    /// A byte comes when the network stands; the end means that the monitor is gone.
+    pub go: OwnedFd,
+    /// A [`Failure`] as JSON goes here; exec closes it.
+    pub report: OwnedFd,
+}
+
+/// The namespaces of a container's first process, besides the control groups' which it makes once it is in its own.
+pub(crate) fn namespaces(spec: &ContainerSpec) -> i32 {
+    let network = if spec.network.has_namespace() { libc::CLONE_NEWNET } else { 0 };
+    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | network
+}
+
+/// Becomes the container's program; comes back never.
+pub(crate) fn run(prepared: Prepared<'_>) -> ! {
+    let Ok(report) = prepared.report.try_clone() else { process::exit_now(125) };
+    let failure = match become_program(prepared) {
+        Err(failure) => failure,
+        Ok(never) => match never {},
+    };
+    let bytes = serde_json::to_vec(&failure).unwrap_or_default();
+    // The monitor sees the end of the pipe even if this fails.
+    let _ = std::fs::File::from(report).write_all(&bytes);
+    process::exit_now(failure.exit_code)
+}
+
+fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Failure> {
+    let Prepared { spec, entrance, filter, terminals, standard, go, report: _report } = prepared;
+    // Nobody inside may look into this process while it still holds the host's rights.
+    process::set_dumpable(false).stage("init", "dumpable")?;
+    process::set_umask(0);
+    entrance.enter().stage("control groups", "cannot enter the control group")?;
+    if !matches!(spec.cgroup, CgroupPlan::None { .. }) {
+        process::unshare(libc::CLONE_NEWCGROUP).stage("control groups", "cannot make a control group namespace")?;
+    }
+    process::new_session().stage("init", "session")?;
+    // A kernel may lack keyrings, or the user's share of keys be used up: the filter refuses keyctl anyway.
+    let _ = process::join_session_keyring();
+
+    mount::set_propagation_below(Path::new("/"), propagation::SLAVE).stage("mounts", "/")?;
+    let root = file_systems::root(spec)?;
+    let proc = file_systems::proc(&root)?;
+    let devices = file_systems::devices(&root, spec, terminals, standard.terminal())?;
+    file_systems::sys(&root)?;
+    file_systems::control_groups(&root, &spec.cgroup)?;
+    mounts::name_files(&root, spec)?;
+    mounts::user_mounts(&root, &spec.mounts)?;
+
+    process::set_hostname(&spec.hostname).stage("init", "cannot set the host name")?;
+    kernel_settings(&proc, spec)?;
+    mounts::protect(&root, &spec.readonly_paths)?;
+    mounts::hide(&root, spec, &devices)?;
+
+    // Magic links are refused, so the directory can't be one of the host's (CVE-2024-21626).
+    process::set_umask(0o022);
+    let directory = working_directory(&root, &spec.cwd)?;
+    if spec.read_only {
+        mount::set_attributes(&root, attribute::READ_ONLY, false).stage("mounts", "cannot make the root read-only")?;
+    }
+    file::change_directory(&root).stage("mounts", "root")?;
+    mount::pivot_to_current_directory().stage("mounts", "cannot change the root")?;
+    file::change_directory(&directory).stage("init", format_args!("chdir to cwd (\"{}\")", spec.cwd))?;
+
+    let null = file::open_at(&devices.directory, Path::new("null"), libc::O_RDONLY, 0).stage("init", "/dev/null")?;
+    standard.install(&null, &spec.user)?;
+
+    let mut byte = [0];
+    if file::read(&go, &mut byte).stage("init", "the monitor")? == 0 {
+        process::exit_now(125);
+    }
+    Confinement {
+        user: &spec.user,
+        may_set_groups: spec.id_map.is_identity(),
+        capabilities: spec.capability_set(),
+        filter: filter.as_deref(),
+        no_new_privileges: spec.no_new_privileges,
+        rlimits: &spec.rlimits,
+        guard: Some(&go),
+    }
+    .run(&spec.args, &spec.env)
+}
+
+/// The working directory, made where it is missing.
+pub(crate) fn working_directory(root: &Root, cwd: &str) -> Result<OwnedFd, Failure> {
+    root.directory(Path::new(cwd)).map_err(|error| {
+        let failure = Failure::new("init", format_args!("chdir to cwd (\"{cwd}\")"), &error);
+        match error.raw_os_error() {
+            Some(libc::ENOTDIR | libc::EACCES) => failure.with_exit_code(126),
+            _ => failure,
+        }
+    })
+}
+
+/// Kernel settings of the new namespaces, written below the proc that we mounted (CVE-2025-52881).
+fn kernel_settings(proc: &OwnedFd, spec: &ContainerSpec) -> Result<(), Failure> {
+    let write = |key: &str, value: &str| {
+        let path = Path::new("sys").join(key.replace('.', "/"));
+        let resolve = file::resolve::NO_SYMLINKS | file::resolve::IN_ROOT | file::resolve::NO_CROSSING;
+        let fd = file::open_below(proc, &path, libc::O_WRONLY, 0, resolve)?;
+        file::write(fd, value.as_bytes()).map(|_| ())
+    };
+    if spec.network.has_namespace() {
+        // `ping` without CAP_NET_RAW, and low ports without CAP_NET_BIND_SERVICE, as Docker does. In a user namespace
+        // the range may only name groups that exist there.
+        let range = match spec.id_map.gids.first() {
+            None => "0 2147483647".to_owned(),
+            Some(ids) => format!("{} {}", ids.inside, ids.inside + ids.count - 1),
+        };
+        // A kernel without IPv4 has neither; a container needs neither to start.
+        let _ = write("net.ipv4.ping_group_range", &range);
+        let _ = write("net.ipv4.ip_unprivileged_port_start", "0");
+    }
+    for (key, value) in &spec.sysctls {
+        if key.contains("..") || key.contains('/') || !is_namespaced(key, spec) {
+            let message = format!("sysctl {key}: it is not the container's own but the whole host's");
+            return Err(Failure::refused("kernel settings", message));
+        }
+        write(key, value).stage("kernel settings", format_args!("sysctl {key}={value}"))?;
+    }
+    Ok(())
+}
+
+/// Whether a setting belongs to a namespace that the container has for itself.
+fn is_namespaced(key: &str, spec: &ContainerSpec) -> bool {
+    const IPC: [&str; 8] = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    IPC.contains(&key)
+        || key.starts_with("fs.mqueue.")
+        || key == "kernel.domainname"
+        || key.starts_with("net.") && spec.network.has_namespace()
+}

@@ -1,0 +1,300 @@
+//! What a container is to be: one plain record, everything absolute and resolved, that the monitor reads.
+
+use crate::capabilities::{self, Capability, CapabilitySet};
+use crate::cgroup::CgroupPlan;
+use crate::network::NetworkSpec;
+use crate::ports::PortMapping;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Everything that a container's monitor needs to know; stored as `spec.json` in the container's directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    /// Identity, 64 hexadecimal digits by custom.
+    pub id: String,
+    /// Host name inside.
+    pub hostname: String,
+    /// The container's own directory: spec.json, state.json, log.jsonl, `upper/`, `work/`, hosts, hostname, resolv.conf.
+    pub container_dir: PathBuf,
+    /// Live state, gone after a boot: `lock`, `control.sock`. Its parent is shared by all containers of a data root.
+    pub run_dir: PathBuf,
+    /// Unpacked layer directories, lowest first.
+    pub layers: Vec<PathBuf>,
+    /// No writes to the root file system.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// `NAME=value` pairs, all of them.
+    pub env: Vec<String>,
+    /// Working directory inside; made when it is missing.
+    pub cwd: String,
+    /// Who runs the program.
+    pub user: User,
+    /// Mounts besides those that every container has.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
+    /// Whether the program gets a terminal.
+    #[serde(default)]
+    pub terminal: bool,
+    /// Whether standard input is kept open.
+    #[serde(default)]
+    pub stdin_open: bool,
+    /// Rows and columns of the terminal at the start.
+    #[serde(default)]
+    pub init_tty_size: Option<(u16, u16)>,
+    /// Resource limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Capabilities of a program that runs as root inside.
+    pub capabilities: Vec<Capability>,
+    /// System call filter.
+    #[serde(default)]
+    pub seccomp: SeccompPolicy,
+    /// Whether set-id programs gain nothing.
+    #[serde(default)]
+    pub no_new_privileges: bool,
+    /// Paths that are hidden.
+    pub masked_paths: Vec<String>,
+    /// Paths that can't be written.
+    pub readonly_paths: Vec<String>,
+    /// Network mode.
+    pub network: NetworkSpec,
+    /// Published ports.
+    #[serde(default)]
+    pub ports: Vec<PortMapping>,
+    /// Which host ids the ids inside are.
+    #[serde(default)]
+    pub id_map: IdMap,
+    /// Where its control groups are.
+    pub cgroup: CgroupPlan,
+    /// The signal that asks the program to end.
+    pub stop_signal: i32,
+    /// Whether everything of it is removed when it ends.
+    #[serde(default)]
+    pub auto_remove: bool,
+    /// Where its output is kept.
+    #[serde(default)]
+    pub log: LogSpec,
+    /// Process limits; what the host doesn't allow is clamped.
+    #[serde(default)]
+    pub rlimits: Vec<Rlimit>,
+    /// Kernel settings of the container's namespaces, such as `net.core.somaxconn`.
+    #[serde(default)]
+    pub sysctls: BTreeMap<String, String>,
+    /// What the user wrote on it; kept, never read here.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ContainerSpec {
+    /// A container with the safe defaults; the caller sets the rest.
+    pub fn new(id: &str, container_dir: PathBuf, run_dir: PathBuf, layers: Vec<PathBuf>, args: Vec<String>) -> Self {
+        let text = |list: &[(&str, &str)]| list.iter().map(|(path, _)| (*path).to_owned()).collect();
+        Self {
+            id: id.to_owned(),
+            hostname: id.chars().take(12).collect(),
+            log: LogSpec { path: Some(container_dir.join("log.jsonl")) },
+            container_dir,
+            run_dir,
+            layers,
+            read_only: false,
+            args,
+            env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
+            cwd: "/".to_owned(),
+            user: User::default(),
+            mounts: Vec::new(),
+            terminal: false,
+            stdin_open: false,
+            init_tty_size: None,
+            limits: Limits::default(),
+            capabilities: capabilities::DEFAULT.to_vec(),
+            seccomp: SeccompPolicy::Default,
+            no_new_privileges: false,
+            masked_paths: text(crate::hidden_paths::MASKED),
+            readonly_paths: text(crate::hidden_paths::READ_ONLY),
+            network: NetworkSpec::None,
+            ports: Vec::new(),
+            id_map: IdMap::default(),
+            cgroup: CgroupPlan::None { reason: "not asked for".to_owned() },
+            stop_signal: libc::SIGTERM,
+            auto_remove: false,
+            rlimits: Vec::new(),
+            sysctls: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    /// The capabilities as a set.
+    pub fn capability_set(&self) -> CapabilitySet {
+        CapabilitySet::of(&self.capabilities)
+    }
+
+    /// What of this spec the host can't do and will be left out, in words for the user.
+    pub fn notices(&self) -> Vec<String> {
+        self.limits.check(&self.cgroup)
+    }
+}
+
+/// Who runs a program: ids as they are inside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    #[serde(default)]
+    pub groups: Vec<u32>,
+}
+
+/// A mount that the user asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// What is mounted.
+    pub kind: MountKind,
+    /// Absolute path inside.
+    pub destination: String,
+    /// No writes, in the mounts below it too.
+    #[serde(default)]
+    pub read_only: bool,
+    /// `nosuid`, `nodev`, `noexec`, `exec`, `suid`, `dev`, `noatime`, `bind`, `rbind`, `private`, `rprivate`, `slave`,
+    /// `rslave`, `shared`, `rshared`.
+    #[serde(default)]
+    pub options: Vec<String>,
+}
+
+/// What a mount shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountKind {
+    /// A file or directory of the host.
+    Bind {
+        /// Absolute path on the host.
+        source: PathBuf,
+    },
+    /// A new file system in memory.
+    Tmpfs {
+        /// Most bytes; half of the memory when none is given.
+        size: Option<u64>,
+        /// Permission bits of its root.
+        mode: u32,
+    },
+}
+
+/// Resource limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Bytes of memory and swap together, -1 for no limit; twice the memory when none is given.
+    pub memory_swap: Option<i64>,
+    /// Thousandths of a processor.
+    pub cpus_milli: Option<u64>,
+    /// Processes and threads; 0 or -1 for no limit.
+    pub pids: Option<i64>,
+    /// Bytes of `/dev/shm`.
+    pub shm_size: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: None, memory_swap: None, cpus_milli: None, pids: None, shm_size: 64 << 20 }
+    }
+}
+
+impl Limits {
+    /// The limits that can't be kept under a plan, each in words for the user.
+    pub fn check(&self, plan: &CgroupPlan) -> Vec<String> {
+        let asked = [
+            ("memory", "--memory", self.memory.is_some()),
+            ("cpu", "--cpus", self.cpus_milli.is_some()),
+            ("pids", "--pids-limit", self.pids.is_some_and(|p| p > 0)),
+        ];
+        asked
+            .into_iter()
+            .filter(|(_, _, asked)| *asked)
+            .filter_map(|(controller, flag, _)| {
+                let reason = plan.lacks(controller)?;
+                Some(format!("{flag} has no effect: {reason}"))
+            })
+            .collect()
+    }
+}
+
+/// Which system call filter is installed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SeccompPolicy {
+    /// Docker's default profile.
+    #[default]
+    Default,
+    /// None.
+    Unconfined,
+}
+
+/// Where the container's output is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSpec {
+    /// A file of JSON lines; no log when none is given.
+    pub path: Option<PathBuf>,
+}
+
+/// A limit of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// Docker's name, such as `nofile`.
+    pub name: String,
+    /// Soft limit; `u64::MAX` for none.
+    pub soft: u64,
+    /// Hard limit; `u64::MAX` for none.
+    pub hard: u64,
+}
+
+/// Which host ids the ids inside are; empty means that they are the same and no user namespace is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMap {
+    /// User ids.
+    pub uids: Vec<IdRange>,
+    /// Group ids.
+    pub gids: Vec<IdRange>,
+}
+
+impl IdMap {
+    /// One user and one group alone: what an ordinary user may have without help.
+    pub fn one(inside_uid: u32, inside_gid: u32, host_uid: u32, host_gid: u32) -> Self {
+        let range = |inside, host| vec![IdRange { inside, host, count: 1 }];
+        Self { uids: range(inside_uid, host_uid), gids: range(inside_gid, host_gid) }
+    }
+
+    /// Whether ids are the host's.
+    pub fn is_identity(&self) -> bool {
+        self.uids.is_empty() && self.gids.is_empty()
+    }
+
+    /// Whether an id inside stands for any host user.
+    pub fn has_uid(&self, uid: u32) -> bool {
+        self.uids.is_empty() || self.uids.iter().any(|range| range.has(uid))
+    }
+
+    /// Whether an id inside stands for any host group.
+    pub fn has_gid(&self, gid: u32) -> bool {
+        self.gids.is_empty() || self.gids.iter().any(|range| range.has(gid))
+    }
+}
+
+/// A run of ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// First id inside.
+    pub inside: u32,
+    /// First id on the host.
+    pub host: u32,
+    /// How many.
+    pub count: u32,
+}
+
+impl IdRange {
+    fn has(&self, id: u32) -> bool {
+        id.checked_sub(self.inside).is_some_and(|offset| offset < self.count)
+    }
+}
