@@ -18,6 +18,9 @@ pub use error::ArchiveError;
 /// Bytes read from a wheel at a time.
 const CHUNK: usize = 128 * 1024;
 
+/// Takes stored and inflated bytes; see [`Archive::stream`].
+pub type Sink<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> std::io::Result<()>;
+
 /// How the bytes of an entry are stored (APPNOTE 4.4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
@@ -150,7 +153,7 @@ impl Archive {
         &self,
         entry: &ArchiveEntry,
         inflater: &mut Inflater,
-        sink: &mut dyn FnMut(&[u8], &[u8]) -> std::io::Result<()>,
+        sink: Sink<'_>,
     ) -> Result<(), ArchiveError> {
         inflater.run(&self.span(entry), sink)
     }
@@ -213,22 +216,14 @@ impl Inflater {
     }
 
     /// Reads one span; see [`Archive::stream`].
-    pub fn run(
-        &mut self,
-        span: &Span<'_>,
-        sink: &mut dyn FnMut(&[u8], &[u8]) -> std::io::Result<()>,
-    ) -> Result<(), ArchiveError> {
+    pub fn run(&mut self, span: &Span<'_>, sink: Sink<'_>) -> Result<(), ArchiveError> {
         match span.method {
             Method::Stored => self.stored(span, sink),
             Method::Deflated => self.deflated(span, sink),
         }
     }
 
-    fn stored(
-        &mut self,
-        span: &Span<'_>,
-        sink: &mut dyn FnMut(&[u8], &[u8]) -> std::io::Result<()>,
-    ) -> Result<(), ArchiveError> {
+    fn stored(&mut self, span: &Span<'_>, sink: Sink<'_>) -> Result<(), ArchiveError> {
         let mut crc = flate2::Crc::new();
         let mut done = 0;
         while done < span.compressed {
@@ -244,11 +239,7 @@ impl Inflater {
         check_sum(span, crc.sum(), done)
     }
 
-    fn deflated(
-        &mut self,
-        span: &Span<'_>,
-        sink: &mut dyn FnMut(&[u8], &[u8]) -> std::io::Result<()>,
-    ) -> Result<(), ArchiveError> {
+    fn deflated(&mut self, span: &Span<'_>, sink: Sink<'_>) -> Result<(), ArchiveError> {
         let damaged = |what| ArchiveError::Damaged {
             name: span.name.to_owned(),
             what,

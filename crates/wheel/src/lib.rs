@@ -2,10 +2,12 @@
 
 pub mod archive;
 pub mod bytecode;
+pub mod download;
 pub mod entry_points;
 pub mod environment;
 pub mod filename;
 pub mod grouping;
+pub mod index;
 pub mod install;
 pub mod layer;
 mod pyc_set;
