@@ -65,7 +65,12 @@ struct Signed {
 impl Archive {
     /// Names the archives; nothing is fetched yet.
     pub fn new(fetcher: Fetcher, store: Store, sources: SourcesConfig) -> Archive {
-        Archive { fetcher, store, sources, now: None }
+        Archive {
+            fetcher,
+            store,
+            sources,
+            now: None,
+        }
     }
 
     /// The same archives at another time, in seconds since 1970: what has expired is judged by it.
@@ -99,9 +104,16 @@ impl Archive {
         let mut index = PackageIndex::default();
         let main = self.read(&mut index, "debian", suite.name, arch, progress)?;
         let Some(main) = main else {
-            let url = format!("{}/dists/{}/InRelease", redact_url(&self.sources.main.uri), suite.name);
+            let url = format!(
+                "{}/dists/{}/InRelease",
+                redact_url(&self.sources.main.uri),
+                suite.name
+            );
             let source = FetchError::NotFound { url };
-            return Err(ResolveError::Fetch { what: format!("Debian's suite {}", suite.name), source });
+            return Err(ResolveError::Fetch {
+                what: format!("Debian's suite {}", suite.name),
+                source,
+            });
         };
         let mut date = main.release.date;
         if suite.released {
@@ -120,10 +132,16 @@ impl Archive {
         // These follow the suite's Python in their version; a part of another Python would be of no use.
         let fits = |version: &str| version.starts_with(&format!("{}.", suite.python));
         roots.extend(
-            LIBRARY_PARTS.iter().filter(|name| index.best(name, fits).is_some()).map(ToString::to_string),
+            LIBRARY_PARTS
+                .iter()
+                .filter(|name| index.best(name, fits).is_some())
+                .map(ToString::to_string),
         );
         roots.extend(extra.iter().cloned());
-        let failed = |source: SolveError| ResolveError::Solve { suite: suite.name.to_string(), source };
+        let failed = |source: SolveError| ResolveError::Solve {
+            suite: suite.name.to_string(),
+            source,
+        };
         let chosen = solve(&index, &roots, arch.debian()).map_err(failed)?;
 
         let mut pinned = PinnedBase {
@@ -151,7 +169,10 @@ impl Archive {
                 version: package.version.to_string(),
                 arch: package.field("Architecture").to_string(),
                 sha256: package.sha256().ok_or_else(|| malformed("it has no SHA256"))?,
-                size: package.field("Size").parse().map_err(|_| malformed("it has no Size"))?,
+                size: package
+                    .field("Size")
+                    .parse()
+                    .map_err(|_| malformed("it has no Size"))?,
                 filename: filename.to_string(),
                 archive: package.archive.to_string(),
             });
@@ -160,7 +181,11 @@ impl Archive {
     }
 
     pub(crate) fn mirror(&self, archive: &str) -> &Mirror {
-        if archive == "debian-security" { &self.sources.security } else { &self.sources.main }
+        if archive == "debian-security" {
+            &self.sources.security
+        } else {
+            &self.sources.main
+        }
     }
 
     /// Reads a suite's packages into the index; `None` where the archive has no such suite.
@@ -173,7 +198,9 @@ impl Archive {
         progress: &dyn Progress,
     ) -> Result<Option<Signed>, ResolveError> {
         let mirror = self.mirror(archive);
-        let Some(signed) = self.release(mirror, suite)? else { return Ok(None) };
+        let Some(signed) = self.release(mirror, suite)? else {
+            return Ok(None);
+        };
         let folder = format!("main/binary-{}", arch.debian());
         let path = format!("{folder}/Packages.xz");
         let suite_url = format!("{}/dists/{suite}", mirror.uri);
@@ -185,11 +212,18 @@ impl Archive {
         };
         let by_hash = format!("{suite_url}/{folder}/by-hash/SHA256/{}", listed.sha256.hex());
         let plain = format!("{suite_url}/{path}");
-        let addresses = if signed.release.by_hash { vec![by_hash, plain] } else { vec![plain] };
+        let addresses = if signed.release.by_hash {
+            vec![by_hash, plain]
+        } else {
+            vec![plain]
+        };
         let packed = self.listed_file(&addresses, &listed, suite, progress)?;
         let unpacked = compression::unxz(&packed);
         let text = unpacked.ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let broken = || ResolveError::Malformed { url: shown, reason: "it cannot be unpacked".into() };
+        let broken = || ResolveError::Malformed {
+            url: shown,
+            reason: "it cannot be unpacked".into(),
+        };
         index.add(archive, text.ok_or_else(broken)?);
         Ok(Some(signed))
     }
@@ -202,7 +236,9 @@ impl Archive {
         suite: &str,
         progress: &dyn Progress,
     ) -> Result<Vec<u8>, ResolveError> {
-        let dest = self.store.download_path("indices", &format!("{}.xz", listed.sha256.hex()));
+        let dest = self
+            .store
+            .download_path("indices", &format!("{}.xz", listed.sha256.hex()));
         if let Ok(bytes) = std::fs::read(&dest)
             && Digest::of(&bytes) == listed.sha256
         {
@@ -223,12 +259,18 @@ impl Archive {
                 }
                 Err(error @ FetchError::NotFound { .. }) => missing = Some(error),
                 Err(source) => {
-                    return Err(ResolveError::Fetch { what: format!("the index of Debian {suite}"), source });
+                    return Err(ResolveError::Fetch {
+                        what: format!("the index of Debian {suite}"),
+                        source,
+                    });
                 }
             }
         }
         let source = missing.unwrap_or(FetchError::NotFound { url: String::new() });
-        Err(ResolveError::Fetch { what: format!("the index of Debian {suite}"), source })
+        Err(ResolveError::Fetch {
+            what: format!("the index of Debian {suite}"),
+            source,
+        })
     }
 
     /// Fetches and verifies an InRelease file; `None` where the suite doesn't exist.
@@ -236,7 +278,9 @@ impl Archive {
         let url = format!("{}/dists/{suite}/InRelease", mirror.uri);
         let shown = redact_url(&url);
         let key = Digest::of(shown.as_bytes());
-        let dest = self.store.download_path("indices", &format!("{suite}-{}.InRelease", key.short()));
+        let dest = self
+            .store
+            .download_path("indices", &format!("{suite}-{}.InRelease", key.short()));
         let notes = dest.with_extension("validators");
         let kept = std::fs::read(&dest).ok();
         let offline = self.fetcher.is_offline();
@@ -256,7 +300,10 @@ impl Archive {
                 match (answer, kept) {
                     (Ok(None), Some(bytes)) => bytes,
                     (Ok(Some(page)), _) => {
-                        let validators = Validators { etag: page.etag, last_modified: page.last_modified };
+                        let validators = Validators {
+                            etag: page.etag,
+                            last_modified: page.last_modified,
+                        };
                         let text = serde_json::to_vec(&validators).unwrap_or_default();
                         // The body goes first: notes of a body that isn't there are not looked at.
                         replace(&dest, &page.body)?;
@@ -265,13 +312,18 @@ impl Archive {
                     }
                     (Err(FetchError::NotFound { .. }) | Ok(None), _) => return Ok(None),
                     (Err(source), _) => {
-                        return Err(ResolveError::Fetch { what: format!("the index of Debian {suite}"), source });
+                        return Err(ResolveError::Fetch {
+                            what: format!("the index of Debian {suite}"),
+                            source,
+                        });
                     }
                 }
             }
         };
         let now = self.now.unwrap_or_else(|| {
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs())
         });
         let text = String::from_utf8_lossy(&bytes);
         let checked = self.keyring(&mirror.trust)?.verify(&text, now);
@@ -283,7 +335,10 @@ impl Archive {
                 return Err(ResolveError::Signature { url: shown, source });
             }
         };
-        let malformed = || ResolveError::Malformed { url: shown.clone(), reason: "a field is missing".into() };
+        let malformed = || ResolveError::Malformed {
+            url: shown.clone(),
+            reason: "a field is missing".into(),
+        };
         let release = Release::parse(&signed_text).ok_or_else(malformed)?;
         if release.codename != suite {
             let reason = format!("it is the index of {}, not of {suite}", release.codename);
@@ -291,9 +346,15 @@ impl Archive {
         }
         match release.valid_until {
             Some(until) if until < now && mirror.check_valid_until && !offline => {
-                Err(ResolveError::Expired { url: shown, valid_until: compact_date(until) })
+                Err(ResolveError::Expired {
+                    url: shown,
+                    valid_until: compact_date(until),
+                })
             }
-            _ => Ok(Some(Signed { release, digest: Digest::of(&bytes) })),
+            _ => Ok(Some(Signed {
+                release,
+                digest: Digest::of(&bytes),
+            })),
         }
     }
 
@@ -308,14 +369,18 @@ impl Archive {
                 let mut all: Option<Keyring> = None;
                 for path in paths {
                     let found = std::fs::read(path).ok().and_then(|bytes| Keyring::parse(&bytes));
-                    let failed = || ResolveError::Keyring { name: path.display().to_string() };
+                    let failed = || ResolveError::Keyring {
+                        name: path.display().to_string(),
+                    };
                     let found = found.ok_or_else(failed)?;
                     match &mut all {
                         Some(all) => all.join(found),
                         None => all = Some(found),
                     }
                 }
-                all.ok_or_else(|| ResolveError::Keyring { name: "(none named)".into() })
+                all.ok_or_else(|| ResolveError::Keyring {
+                    name: "(none named)".into(),
+                })
             }
         }
     }
@@ -325,12 +390,17 @@ impl Archive {
 pub(crate) fn is_plain_path(path: &str) -> bool {
     !path.is_empty()
         && !path.contains(['?', '#', '\\', ' '])
-        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
 /// Writes a file that takes its name when it is whole.
 fn replace(path: &PathBuf, bytes: &[u8]) -> Result<(), ResolveError> {
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
     let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
-    written.map_err(|source| ResolveError::Disk { path: path.clone(), source })
+    written.map_err(|source| ResolveError::Disk {
+        path: path.clone(),
+        source,
+    })
 }

@@ -26,6 +26,9 @@ pub fn unpack(name: &str, packed: &[u8]) -> io::Result<Vec<u8>> {
             Ok(out)
         }
         Some("tar") => Ok(packed.to_vec()),
-        _ => Err(io::Error::new(io::ErrorKind::Unsupported, format!("`{name}` has an unknown compression"))),
+        _ => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("`{name}` has an unknown compression"),
+        )),
     }
 }

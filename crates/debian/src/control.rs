@@ -7,16 +7,13 @@ pub struct Paragraph<'a> {
 }
 
 impl<'a> Paragraph<'a> {
-    /// The whole text of the paragraph.
-    pub fn text(self) -> &'a str {
-        self.text
-    }
-
     /// A field's value with its continuation lines, trimmed; names are compared without case.
     pub fn get(self, name: &str) -> Option<&'a str> {
         let mut at = 0;
         while at < self.text.len() {
-            let end = self.text[at..].find('\n').map_or(self.text.len(), |length| at + length);
+            let end = self.text[at..]
+                .find('\n')
+                .map_or(self.text.len(), |length| at + length);
             let line = &self.text[at..end];
             let found = line
                 .get(..name.len())
@@ -25,7 +22,9 @@ impl<'a> Paragraph<'a> {
                 let start = at + name.len() + 1;
                 let mut stop = end;
                 while self.text[stop..].starts_with("\n ") || self.text[stop..].starts_with("\n\t") {
-                    stop = self.text[stop + 1..].find('\n').map_or(self.text.len(), |length| stop + 1 + length);
+                    stop = self.text[stop + 1..]
+                        .find('\n')
+                        .map_or(self.text.len(), |length| stop + 1 + length);
                 }
                 return Some(self.text[start..stop].trim());
             }
@@ -36,14 +35,18 @@ impl<'a> Paragraph<'a> {
 
     /// The words of a field, over all its lines.
     pub fn words(self, name: &str) -> Vec<&'a str> {
-        self.get(name).map(|value| value.split_whitespace().collect()).unwrap_or_default()
+        self.get(name)
+            .map(|value| value.split_whitespace().collect())
+            .unwrap_or_default()
     }
 }
 
 /// The paragraphs of a text; empty lines divide them.
 pub fn paragraphs(text: &str) -> impl Iterator<Item = Paragraph<'_>> {
     text.split("\n\n")
-        .map(|text| Paragraph { text: text.trim_matches('\n') })
+        .map(|text| Paragraph {
+            text: text.trim_matches('\n'),
+        })
         .filter(|paragraph| !paragraph.text.is_empty())
 }
 

@@ -67,18 +67,20 @@ impl ResolveError {
         match self {
             ResolveError::Fetch { source, .. } => source.help(),
             ResolveError::Keyring { .. } => "mend Signed-By in the apt configuration, or install the keyring",
-            ResolveError::Signature { source: SignatureFault::UnknownKey { .. }, .. } => {
-                "if the mirror signs with a key of its own, name it with Signed-By in the apt configuration"
-            }
+            ResolveError::Signature {
+                source: SignatureFault::UnknownKey { .. },
+                ..
+            } => "if the mirror signs with a key of its own, name it with Signed-By in the apt configuration",
             ResolveError::Signature { .. } | ResolveError::Malformed { .. } => {
                 "don't use this mirror before you know why; the public one is http://deb.debian.org/debian"
             }
             ResolveError::Expired { .. } => {
                 "use a mirror that is up to date, or accept it with `Check-Valid-Until: no` in the apt configuration"
             }
-            ResolveError::Solve { source: SolveError::NoSuchPackage { .. }, .. } => {
-                "check the name with `apt-cache policy`, and that the suite has it"
-            }
+            ResolveError::Solve {
+                source: SolveError::NoSuchPackage { .. },
+                ..
+            } => "check the name with `apt-cache policy`, and that the suite has it",
             ResolveError::Solve { .. } => "the mirror may be in the middle of an update: try again later",
             ResolveError::Disk { .. } => "check that the data root has room and can be written",
         }
@@ -91,7 +93,9 @@ impl fmt::Display for ResolveError {
             ResolveError::Fetch { what, .. } => write!(f, "cannot get {what}"),
             ResolveError::Keyring { name } => write!(f, "the keyring {name} has no usable key"),
             ResolveError::Signature { url, .. } => write!(f, "{url} is not trusted"),
-            ResolveError::Expired { url, valid_until } => write!(f, "{url} was valid until {valid_until} only"),
+            ResolveError::Expired { url, valid_until } => {
+                write!(f, "{url} was valid until {valid_until} only")
+            }
             ResolveError::Malformed { url, reason } => write!(f, "{url} is broken: {reason}"),
             ResolveError::Solve { suite, .. } => write!(f, "no base can be made of Debian {suite}"),
             ResolveError::Disk { path, .. } => write!(f, "cannot use {}", path.display()),
@@ -162,7 +166,9 @@ impl AssembleError {
             AssembleError::Gone { .. } | AssembleError::Incomplete { .. } => {
                 "renew the list of packages with `coil lock --upgrade`"
             }
-            AssembleError::Malformed { .. } => "the file is what the list pins: report it, or pin another version",
+            AssembleError::Malformed { .. } => {
+                "the file is what the list pins: report it, or pin another version"
+            }
             AssembleError::Store { source } if source.kind() == io::ErrorKind::StorageFull => {
                 "make room on the disk, for example with `coil system prune`"
             }
@@ -174,10 +180,16 @@ impl AssembleError {
 impl fmt::Display for AssembleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AssembleError::UnknownArch { arch } => write!(f, "there is no base for the architecture `{arch}`"),
+            AssembleError::UnknownArch { arch } => {
+                write!(f, "there is no base for the architecture `{arch}`")
+            }
             AssembleError::Fetch { package, .. } => write!(f, "cannot get the Debian package {package}"),
             AssembleError::Gone { package, tried } => {
-                write!(f, "the Debian package {package} is nowhere any more: tried {}", tried.join(" and "))
+                write!(
+                    f,
+                    "the Debian package {package} is nowhere any more: tried {}",
+                    tried.join(" and ")
+                )
             }
             AssembleError::Malformed { package, reason } => {
                 write!(f, "the Debian package {package} is broken: {reason}")

@@ -39,30 +39,33 @@ impl PackageIndex {
         let number = self.texts.len();
         let mut start = 0;
         while start < text.len() {
-            let end = text[start..].find("\n\n").map_or(text.len(), |length| start + length);
-            let name = text[start..end].trim_start_matches('\n').strip_prefix("Package: ");
+            let end = text[start..]
+                .find("\n\n")
+                .map_or(text.len(), |length| start + length);
+            let name = text[start..end]
+                .trim_start_matches('\n')
+                .strip_prefix("Package: ");
             if let Some(name) = name.and_then(|rest| rest.lines().next()) {
-                self.by_name.entry(name.trim().to_string()).or_default().push((number, start..end));
+                self.by_name
+                    .entry(name.trim().to_string())
+                    .or_default()
+                    .push((number, start..end));
             }
             start = end + 2;
         }
         self.texts.push(Text { archive, text });
     }
 
-    /// How many names there are.
-    pub fn len(&self) -> usize {
-        self.by_name.len()
-    }
-
-    /// Whether there is nothing to choose from.
-    pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
-    }
-
     /// The package of a name with the highest version that is accepted.
     pub fn best(&self, name: &str, accepts: impl Fn(&str) -> bool) -> Option<Package<'_>> {
-        let candidates = self.by_name.get(name)?.iter().filter_map(|place| self.package(place));
-        candidates.filter(|package| accepts(package.version)).max_by(|a, b| compare(a.version, b.version))
+        let candidates = self
+            .by_name
+            .get(name)?
+            .iter()
+            .filter_map(|place| self.package(place));
+        candidates
+            .filter(|package| accepts(package.version))
+            .max_by(|a, b| compare(a.version, b.version))
     }
 
     /// Packages that provide a virtual name as it is wanted, the highest priority first.
@@ -80,7 +83,10 @@ impl PackageIndex {
             }
         }
         found.sort_by(|a, b| {
-            a.rank().cmp(&b.rank()).then(a.name.cmp(b.name)).then(compare(b.version, a.version))
+            a.rank()
+                .cmp(&b.rank())
+                .then(a.name.cmp(b.name))
+                .then(compare(b.version, a.version))
         });
         found
     }
@@ -89,7 +95,12 @@ impl PackageIndex {
         let source = &self.texts[*number];
         let paragraph = crate::control::paragraphs(&source.text[range.clone()]).next()?;
         let (name, version) = (paragraph.get("Package")?, paragraph.get("Version")?);
-        Some(Package { name, version, archive: source.archive, paragraph })
+        Some(Package {
+            name,
+            version,
+            archive: source.archive,
+            paragraph,
+        })
     }
 }
 
@@ -120,10 +131,13 @@ impl<'a> Package<'a> {
 
     /// Whether it provides a virtual package as it is wanted.
     pub fn provides(&self, wanted: &Possibility) -> bool {
-        relation::parse(self.field("Provides"), "").into_iter().flatten().any(|provided| {
-            provided.name == wanted.name
-                && wanted.accepts_provided(provided.version.as_ref().map(|(_, version)| version.as_str()))
-        })
+        relation::parse(self.field("Provides"), "")
+            .into_iter()
+            .flatten()
+            .any(|provided| {
+                provided.name == wanted.name
+                    && wanted.accepts_provided(provided.version.as_ref().map(|(_, version)| version.as_str()))
+            })
     }
 
     /// Whether it meets a possibility, by its own name or by what it provides.
@@ -134,6 +148,9 @@ impl<'a> Package<'a> {
     /// The place of its Priority (Debian Policy, section 2.5).
     fn rank(&self) -> usize {
         let order = ["required", "important", "standard", "optional"];
-        order.iter().position(|name| *name == self.field("Priority")).unwrap_or(order.len())
+        order
+            .iter()
+            .position(|name| *name == self.field("Priority"))
+            .unwrap_or(order.len())
     }
 }

@@ -9,10 +9,13 @@
 //! made here: accounts, links, the certificate bundle, the linker's cache, dpkg's list of what is installed.
 
 mod archive;
+mod assemble;
 mod compression;
 mod control;
 mod error;
 mod index;
+mod linker_cache;
+mod package_file;
 mod pinned;
 mod relation;
 mod release;
@@ -20,9 +23,11 @@ mod signature;
 mod solve;
 mod sources;
 mod suite;
+mod tree;
 mod version;
 
 pub use archive::Archive;
+pub use assemble::{AssembleOptions, BaseLayer};
 pub use error::{AssembleError, ResolveError};
 pub use pinned::{PinnedBase, PinnedPackage};
 pub use signature::SignatureFault;

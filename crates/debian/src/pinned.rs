@@ -42,7 +42,9 @@ pub struct PinnedBase {
 impl PinnedBase {
     /// The architecture, if it is one that coil knows.
     pub fn architecture(&self) -> Option<Arch> {
-        [Arch::Amd64, Arch::Arm64].into_iter().find(|arch| arch.debian() == self.arch)
+        [Arch::Amd64, Arch::Arm64]
+            .into_iter()
+            .find(|arch| arch.debian() == self.arch)
     }
 
     /// A package by name.

@@ -16,7 +16,9 @@ pub struct Possibility {
 impl Possibility {
     /// Whether a version is one of those asked for.
     pub fn accepts(&self, version: &str) -> bool {
-        let Some((operator, wanted)) = &self.version else { return true };
+        let Some((operator, wanted)) = &self.version else {
+            return true;
+        };
         let order = compare(version, wanted);
         match operator.as_str() {
             "<<" => order == Ordering::Less,
@@ -54,14 +56,21 @@ impl std::fmt::Display for Possibility {
 pub fn parse(field: &str, arch: &str) -> Vec<Vec<Possibility>> {
     field
         .split(',')
-        .map(|group| group.split('|').filter_map(|one| possibility(one, arch)).collect::<Vec<_>>())
+        .map(|group| {
+            group
+                .split('|')
+                .filter_map(|one| possibility(one, arch))
+                .collect::<Vec<_>>()
+        })
         .filter(|group| !group.is_empty())
         .collect()
 }
 
 fn possibility(text: &str, arch: &str) -> Option<Possibility> {
     let text = text.trim();
-    let name_end = text.find(|c: char| c.is_whitespace() || "([<".contains(c)).unwrap_or(text.len());
+    let name_end = text
+        .find(|c: char| c.is_whitespace() || "([<".contains(c))
+        .unwrap_or(text.len());
     let (name, mut rest) = text.split_at(name_end);
     // `:any` and `:amd64` say which architecture's package; only one is in play here.
     let name = name.split(':').next().unwrap_or(name);
@@ -85,7 +94,9 @@ fn possibility(text: &str, arch: &str) -> Option<Possibility> {
                 version = Some((inner[..at].to_string(), inner[at..].trim().to_string()));
             }
             '[' => {
-                let listed = inner.split_whitespace().any(|word| word.trim_start_matches('!') == arch);
+                let listed = inner
+                    .split_whitespace()
+                    .any(|word| word.trim_start_matches('!') == arch);
                 if listed == inner.starts_with('!') {
                     return None;
                 }
@@ -94,7 +105,10 @@ fn possibility(text: &str, arch: &str) -> Option<Possibility> {
         }
         rest = &rest[end + 1..];
     }
-    Some(Possibility { name: name.to_string(), version })
+    Some(Possibility {
+        name: name.to_string(),
+        version,
+    })
 }
 
 #[cfg(test)]
@@ -106,12 +120,22 @@ mod tests {
         let shown = |field: &str| {
             let groups = parse(field, "amd64");
             let text = |group: &Vec<Possibility>| {
-                group.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ")
+                group
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" | ")
             };
             groups.iter().map(text).collect::<Vec<_>>().join(", ")
         };
-        assert_eq!(shown("a, b (>= 1.0) | c:any,  d(<<2)"), "a, b (>= 1.0) | c, d (<< 2)");
-        assert_eq!(shown("a [arm64], b [!arm64 !i386], c [amd64] (= 1)"), "b, c (= 1)");
+        assert_eq!(
+            shown("a, b (>= 1.0) | c:any,  d(<<2)"),
+            "a, b (>= 1.0) | c, d (<< 2)"
+        );
+        assert_eq!(
+            shown("a [arm64], b [!arm64 !i386], c [amd64] (= 1)"),
+            "b, c (= 1)"
+        );
         assert_eq!(shown("a <!nocheck>,"), "a");
         assert_eq!(shown(""), "");
     }

@@ -2,7 +2,6 @@
 
 use coil_oci::Digest;
 
-use crate::control::Paragraph;
 use crate::control::paragraphs;
 
 /// What a verified InRelease file says.
@@ -53,17 +52,17 @@ impl Release {
             if name != path {
                 return None;
             }
-            Some(Listed { sha256: Digest::from_hex(digest).ok()?, size: size.parse().ok()? })
+            Some(Listed {
+                sha256: Digest::from_hex(digest).ok()?,
+                size: size.parse().ok()?,
+            })
         })
     }
 }
 
-/// A field of a release file, for messages.
-pub fn field<'a>(paragraph: Paragraph<'a>, name: &str) -> &'a str {
-    paragraph.get(name).unwrap_or_default()
-}
-
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 
 /// Reads `Sat, 11 Jul 2026 10:16:37 UTC` as seconds since 1970.
 pub fn parse_date(text: &str) -> Option<u64> {
@@ -75,14 +74,35 @@ pub fn parse_date(text: &str) -> Option<u64> {
     let year: u64 = words.next()?.parse().ok()?;
     let mut clock = words.next()?.split(':').map(|part| part.parse::<u64>().ok());
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    if !matches!(words.next(), None | Some("UTC" | "GMT" | "+0000" | "Z")) || !(1..=31).contains(&day) || year < 1970 {
+    if !matches!(words.next(), None | Some("UTC" | "GMT" | "+0000" | "Z"))
+        || !(1..=31).contains(&day)
+        || year < 1970
+    {
         return None;
     }
-    // Days since 1970 in a calendar whose years begin in March, so that the leap day is the last.
-    let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * shifted_year + shifted_year / 4 - shifted_year / 100 + shifted_year / 400;
-    let days = days + (153 * shifted_month + 2) / 5 + day - 1;
-    Some(days.checked_sub(719_468)? * 86_400 + hour * 3600 + minute * 60 + second)
+    Some(days_since_1970(year, month, day)? * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// Days since 1970, counted in a calendar whose years begin in March, so that the leap day is the last.
+fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year.checked_sub(1)?, month + 9)
+    };
+    let days = 365 * year + year / 4 - year / 100 + year / 400;
+    (days + (153 * month + 2) / 5 + day.checked_sub(1)?).checked_sub(719_468)
+}
+
+/// Reads what [`compact_date`] writes.
+pub fn parse_compact_date(text: &str) -> Option<u64> {
+    let part = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let days = days_since_1970(
+        part(0, 4)?,
+        part(4, 6).filter(|month| (1..=12).contains(month))?,
+        part(6, 8)?,
+    )?;
+    Some(days * 86_400 + part(9, 11)? * 3600 + part(11, 13)? * 60 + part(13, 15)?)
 }
 
 /// Writes seconds since 1970 as `20260711T101637Z`.
@@ -116,8 +136,14 @@ mod tests {
         ] {
             assert_eq!(parse_date(text), Some(seconds), "{text}");
             assert_eq!(compact_date(seconds), compact);
+            assert_eq!(parse_compact_date(compact), Some(seconds));
         }
-        for bad in ["", "Sat, 11 Foo 2026 10:16:37 UTC", "Sat, 11 Jul 2026 10:16:37 PST", "x"] {
+        for bad in [
+            "",
+            "Sat, 11 Foo 2026 10:16:37 UTC",
+            "Sat, 11 Jul 2026 10:16:37 PST",
+            "x",
+        ] {
             assert_eq!(parse_date(bad), None, "{bad}");
         }
     }
@@ -129,7 +155,10 @@ mod tests {
             "Codename: sid\nDate: Thu, 01 Jan 1970 00:00:09 UTC\nAcquire-By-Hash: yes\nMD5Sum:\n 00 5 main/x\nSHA256:\n {hex} 7 main/x\n"
         );
         let release = Release::parse(&text).unwrap();
-        assert_eq!((release.date, release.by_hash, release.codename.as_str()), (9, true, "sid"));
+        assert_eq!(
+            (release.date, release.by_hash, release.codename.as_str()),
+            (9, true, "sid")
+        );
         assert_eq!(release.find("main/x").unwrap().size, 7);
         assert_eq!(release.find("x"), None);
     }

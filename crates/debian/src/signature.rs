@@ -49,12 +49,21 @@ impl fmt::Display for SignatureFault {
         match self {
             SignatureFault::Malformed { reason } => write!(f, "it is not a signed text: {reason}"),
             SignatureFault::UnknownKey { signers } => {
-                write!(f, "it is signed by a key that is not trusted ({})", signers.join(", "))
+                write!(
+                    f,
+                    "it is signed by a key that is not trusted ({})",
+                    signers.join(", ")
+                )
             }
             SignatureFault::Tampered { signer } => {
-                write!(f, "its text is not what the key {signer} has signed: it was changed")
+                write!(
+                    f,
+                    "its text is not what the key {signer} has signed: it was changed"
+                )
             }
-            SignatureFault::KeyNoLongerValid { signer } => write!(f, "its key {signer} has expired or was revoked"),
+            SignatureFault::KeyNoLongerValid { signer } => {
+                write!(f, "its key {signer} has expired or was revoked")
+            }
         }
     }
 }
@@ -102,7 +111,8 @@ impl Keyring {
     /// The most telling fault among the signatures.
     pub fn verify(&self, armoured: &str, now: u64) -> Result<String, SignatureFault> {
         let malformed = |reason: String| SignatureFault::Malformed { reason };
-        let (message, _) = CleartextSignedMessage::from_string(armoured).map_err(|e| malformed(e.to_string()))?;
+        let (message, _) =
+            CleartextSignedMessage::from_string(armoured).map_err(|e| malformed(e.to_string()))?;
         if message.signatures().is_empty() {
             return Err(malformed("it has no signature".into()));
         }
@@ -114,7 +124,10 @@ impl Keyring {
                 Ok(()) => return Ok(text.replace("\r\n", "\n")),
                 Err(Some(found)) => fault = fault.or(Some(found)),
                 Err(None) => {
-                    let prints = signature.issuer_fingerprint().into_iter().map(ToString::to_string);
+                    let prints = signature
+                        .issuer_fingerprint()
+                        .into_iter()
+                        .map(ToString::to_string);
                     let ids = signature.issuer_key_id().into_iter().map(ToString::to_string);
                     signers.extend(prints.chain(ids).next());
                 }
@@ -125,7 +138,11 @@ impl Keyring {
 
     /// `Err(None)` when no key here made the signature.
     fn check(&self, signature: &Signature, text: &[u8], now: u64) -> Result<(), Option<SignatureFault>> {
-        let strong = [HashAlgorithm::Sha256, HashAlgorithm::Sha384, HashAlgorithm::Sha512];
+        let strong = [
+            HashAlgorithm::Sha256,
+            HashAlgorithm::Sha384,
+            HashAlgorithm::Sha512,
+        ];
         let of_text = matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary));
         if !of_text || !signature.hash_alg().is_some_and(|hash| strong.contains(&hash)) {
             return Err(None);
@@ -136,9 +153,15 @@ impl Keyring {
             }
             for subkey in &key.public_subkeys {
                 if is_issuer(signature, &subkey.key) {
-                    let revoked = subkey.signatures.iter().any(|s| s.typ() == Some(SignatureType::SubkeyRevocation));
+                    let revoked = subkey
+                        .signatures
+                        .iter()
+                        .any(|s| s.typ() == Some(SignatureType::SubkeyRevocation));
                     let bound = subkey.verify_bindings(&key.primary_key).is_ok();
-                    let signs = subkey.signatures.iter().any(|s| s.key_flags().sign() && in_time(&subkey.key, s, now));
+                    let signs = subkey
+                        .signatures
+                        .iter()
+                        .any(|s| s.key_flags().sign() && in_time(&subkey.key, s, now));
                     let valid = bound && signs && !revoked && primary_is_valid(key, now);
                     return verdict(signature, &subkey.key, text, valid).map_err(Some);
                 }
@@ -158,17 +181,29 @@ fn verdict(
     if signature.verify(key, text).is_err() {
         return Err(SignatureFault::Tampered { signer });
     }
-    if valid { Ok(()) } else { Err(SignatureFault::KeyNoLongerValid { signer }) }
+    if valid {
+        Ok(())
+    } else {
+        Err(SignatureFault::KeyNoLongerValid { signer })
+    }
 }
 
 fn is_issuer(signature: &Signature, key: &impl KeyDetails) -> bool {
     let (print, id) = (key.fingerprint(), key.legacy_key_id());
-    signature.issuer_fingerprint().into_iter().any(|one| *one == print)
+    signature
+        .issuer_fingerprint()
+        .into_iter()
+        .any(|one| *one == print)
         || signature.issuer_key_id().into_iter().any(|one| *one == id)
 }
 
 fn primary_is_valid(key: &SignedPublicKey, now: u64) -> bool {
-    let mut own = key.details.users.iter().flat_map(|user| &user.signatures).chain(&key.details.direct_signatures);
+    let mut own = key
+        .details
+        .users
+        .iter()
+        .flat_map(|user| &user.signatures)
+        .chain(&key.details.direct_signatures);
     key.details.revocation_signatures.is_empty()
         && own.any(|signature| {
             is_issuer(signature, &key.primary_key) && in_time(&key.primary_key, signature, now)

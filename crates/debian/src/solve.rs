@@ -49,8 +49,12 @@ impl fmt::Display for SolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SolveError::NoSuchPackage { name } => write!(f, "there is no package `{name}`"),
-            SolveError::Unmet { package, needs } => write!(f, "`{package}` needs {needs}, which is not there"),
-            SolveError::Conflict { package, other } => write!(f, "`{package}` cannot be together with `{other}`"),
+            SolveError::Unmet { package, needs } => {
+                write!(f, "`{package}` needs {needs}, which is not there")
+            }
+            SolveError::Conflict { package, other } => {
+                write!(f, "`{package}` cannot be together with `{other}`")
+            }
         }
     }
 }
@@ -64,7 +68,11 @@ impl std::error::Error for SolveError {}
 ///
 /// # Errors
 /// When something isn't there, or when two packages exclude each other.
-pub fn solve<'a>(index: &'a PackageIndex, roots: &[String], arch: &str) -> Result<Vec<Package<'a>>, SolveError> {
+pub fn solve<'a>(
+    index: &'a PackageIndex,
+    roots: &[String],
+    arch: &str,
+) -> Result<Vec<Package<'a>>, SolveError> {
     let mut chosen: BTreeMap<&'a str, Package<'a>> = BTreeMap::new();
     let named: BTreeSet<&str> = roots.iter().map(String::as_str).collect();
     let mut single: Vec<(String, Possibility)> = Vec::new();
@@ -73,7 +81,9 @@ pub fn solve<'a>(index: &'a PackageIndex, roots: &[String], arch: &str) -> Resul
     let mut queue: Vec<Package<'a>> = Vec::new();
     for root in &named {
         let package = index.best(root, |_| true);
-        queue.push(package.ok_or_else(|| SolveError::NoSuchPackage { name: (*root).to_string() })?);
+        queue.push(package.ok_or_else(|| SolveError::NoSuchPackage {
+            name: (*root).to_string(),
+        })?);
     }
     loop {
         while let Some(package) = queue.pop() {
@@ -81,8 +91,9 @@ pub fn solve<'a>(index: &'a PackageIndex, roots: &[String], arch: &str) -> Resul
                 continue;
             }
             for mut group in package.needs(arch) {
-                if group.iter().any(|one| NOT_FOLLOWED.contains(&one.name.as_str()) && !named.contains(one.name.as_str()))
-                {
+                if group.iter().any(|one| {
+                    NOT_FOLLOWED.contains(&one.name.as_str()) && !named.contains(one.name.as_str())
+                }) {
                     continue;
                 }
                 match (group.len(), group.pop()) {
@@ -99,12 +110,27 @@ pub fn solve<'a>(index: &'a PackageIndex, roots: &[String], arch: &str) -> Resul
         if let Some((by, one)) = single.pop() {
             if !chosen.values().any(|package| package.meets(&one)) {
                 let found = find(index, std::slice::from_ref(&one));
-                queue.push(found.ok_or(SolveError::Unmet { package: by, needs: one.to_string() })?);
+                queue.push(found.ok_or(SolveError::Unmet {
+                    package: by,
+                    needs: one.to_string(),
+                })?);
             }
         } else if let Some((by, group)) = several.pop() {
-            if !group.iter().any(|one| chosen.values().any(|package| package.meets(one))) {
-                let needs = || group.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
-                queue.push(find(index, &group).ok_or_else(|| SolveError::Unmet { package: by, needs: needs() })?);
+            if !group
+                .iter()
+                .any(|one| chosen.values().any(|package| package.meets(one)))
+            {
+                let needs = || {
+                    group
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(" or ")
+                };
+                queue.push(find(index, &group).ok_or_else(|| SolveError::Unmet {
+                    package: by,
+                    needs: needs(),
+                })?);
             }
         } else {
             break;
@@ -114,7 +140,10 @@ pub fn solve<'a>(index: &'a PackageIndex, roots: &[String], arch: &str) -> Resul
         for excluded in package.excludes(arch) {
             let mut others = chosen.values().filter(|other| other.name != package.name);
             if let Some(other) = others.find(|other| other.meets(&excluded)) {
-                return Err(SolveError::Conflict { package: package.name.into(), other: other.name.into() });
+                return Err(SolveError::Conflict {
+                    package: package.name.into(),
+                    other: other.name.into(),
+                });
             }
         }
     }
@@ -123,8 +152,14 @@ pub fn solve<'a>(index: &'a PackageIndex, roots: &[String], arch: &str) -> Resul
 
 /// The first possibility that exists under its own name, else the best provider of any.
 fn find<'a>(index: &'a PackageIndex, group: &[Possibility]) -> Option<Package<'a>> {
-    let real = group.iter().find_map(|one| index.best(&one.name, |version| one.accepts(version)));
-    real.or_else(|| group.iter().find_map(|one| index.providers(one).into_iter().next()))
+    let real = group
+        .iter()
+        .find_map(|one| index.best(&one.name, |version| one.accepts(version)));
+    real.or_else(|| {
+        group
+            .iter()
+            .find_map(|one| index.providers(one).into_iter().next())
+    })
 }
 
 #[cfg(test)]
@@ -136,7 +171,10 @@ mod tests {
         index.add("debian", packages.join("\n\n"));
         let roots: Vec<_> = roots.iter().map(ToString::to_string).collect();
         let chosen = solve(&index, &roots, "amd64")?;
-        let names: Vec<_> = chosen.iter().map(|package| format!("{} {}", package.name, package.version)).collect();
+        let names: Vec<_> = chosen
+            .iter()
+            .map(|package| format!("{} {}", package.name, package.version))
+            .collect();
         Ok(names.join(", "))
     }
 
@@ -160,7 +198,10 @@ mod tests {
             "Package: z\nVersion: 1\nDepends: y",
         ];
         assert_eq!(solved(&packages, &["a"]).unwrap(), "a 1, y 1, z 1");
-        assert_eq!(solved(&packages[..3], &["a"]).unwrap_err().to_string(), "`a` needs z, which is not there");
+        assert_eq!(
+            solved(&packages[..3], &["a"]).unwrap_err().to_string(),
+            "`a` needs z, which is not there"
+        );
     }
 
     #[test]
@@ -175,7 +216,10 @@ mod tests {
         assert_eq!(solved(&packages, &["a"]).unwrap(), "a 1, p2 1");
         assert_eq!(solved(&packages, &["b"]).unwrap(), "b 1, p2 1");
         assert!(matches!(solved(&packages, &["c"]), Err(SolveError::Unmet { .. })));
-        assert!(matches!(solved(&packages, &["nope"]), Err(SolveError::NoSuchPackage { .. })));
+        assert!(matches!(
+            solved(&packages, &["nope"]),
+            Err(SolveError::NoSuchPackage { .. })
+        ));
     }
 
     #[test]

@@ -53,8 +53,15 @@ pub struct SourcesConfig {
 
 impl Default for SourcesConfig {
     fn default() -> Self {
-        let public = |uri: &str| Mirror { uri: uri.into(), trust: Trust::Debian, check_valid_until: true };
-        SourcesConfig { main: public(PUBLIC_MIRROR), security: public(PUBLIC_SECURITY_MIRROR) }
+        let public = |uri: &str| Mirror {
+            uri: uri.into(),
+            trust: Trust::Debian,
+            check_valid_until: true,
+        };
+        SourcesConfig {
+            main: public(PUBLIC_MIRROR),
+            security: public(PUBLIC_SECURITY_MIRROR),
+        }
     }
 }
 
@@ -75,7 +82,11 @@ impl SourcesConfig {
             listed.sort();
             paths.extend(listed);
         }
-        let read = |path: PathBuf| std::fs::read_to_string(&path).ok().map(|text| SourceFile { path, text });
+        let read = |path: PathBuf| {
+            std::fs::read_to_string(&path)
+                .ok()
+                .map(|text| SourceFile { path, text })
+        };
         SourcesConfig::from_files(&paths.into_iter().filter_map(read).collect::<Vec<_>>())
     }
 
@@ -93,12 +104,19 @@ impl SourcesConfig {
         let find = |security: bool| {
             let fits = |entry: &&Entry| {
                 let http = entry.uri.starts_with("http://") || entry.uri.starts_with("https://");
-                let debian = entry.suites.iter().any(|suite| is_debian_suite(suite, security, &entry.uri));
+                let debian = entry
+                    .suites
+                    .iter()
+                    .any(|suite| is_debian_suite(suite, security, &entry.uri));
                 http && debian && entry.components.iter().any(|component| component == "main")
             };
             // Third parties name their suites like Debian's; an address that says `debian` goes first.
             let named = |entry: &&Entry| last_segment(&entry.uri).starts_with("debian");
-            let entry = entries.iter().filter(fits).find(named).or_else(|| entries.iter().find(fits));
+            let entry = entries
+                .iter()
+                .filter(fits)
+                .find(named)
+                .or_else(|| entries.iter().find(fits));
             entry.map(|entry| Mirror {
                 uri: entry.uri.clone(),
                 trust: entry.trust.clone(),
@@ -122,11 +140,18 @@ fn last_segment(uri: &str) -> &str {
 /// Whether a suite's name is one of Debian's, in the security archive or in the main one.
 fn is_debian_suite(name: &str, security: bool, uri: &str) -> bool {
     let name = name.trim_end_matches('/');
-    let (base, is_security) = match name.strip_suffix("-security").or_else(|| name.strip_suffix("/updates")) {
+    let (base, is_security) = match name
+        .strip_suffix("-security")
+        .or_else(|| name.strip_suffix("/updates"))
+    {
         Some(base) => (base, true),
         None => (name.strip_suffix("-updates").unwrap_or(name), false),
     };
-    let codename = ALL.iter().map(|suite: &Suite| suite.name).chain(["bullseye", "forky"]).any(|known| known == base);
+    let codename = ALL
+        .iter()
+        .map(|suite: &Suite| suite.name)
+        .chain(["bullseye", "forky"])
+        .any(|known| known == base);
     let alias = ["stable", "oldstable", "testing", "unstable"].contains(&base) && uri.contains("debian");
     is_security == security && (codename || alias)
 }
@@ -136,37 +161,57 @@ fn trust(signed_by: Option<&str>) -> Trust {
         None | Some("") => Trust::Debian,
         Some(value) if value.contains("-----BEGIN PGP") => {
             // In deb822 an empty line is written as a dot, and each line is indented.
-            let lines = value.lines().map(str::trim).map(|line| if line == "." { "" } else { line });
+            let lines = value
+                .lines()
+                .map(str::trim)
+                .map(|line| if line == "." { "" } else { line });
             Trust::Inline(lines.collect::<Vec<_>>().join("\n"))
         }
         Some(value) => {
-            let words = value.split([',', ' ', '\n', '\t']).filter(|word| word.starts_with('/'));
+            let words = value
+                .split([',', ' ', '\n', '\t'])
+                .filter(|word| word.starts_with('/'));
             let files: Vec<PathBuf> = words.map(PathBuf::from).collect();
             // A fingerprint alone names a key of apt's own store; Debian's keys are known here.
             let debian = files.is_empty() || files == [PathBuf::from(PUBLIC_KEYRING)];
-            if debian { Trust::Debian } else { Trust::Files(files) }
+            if debian {
+                Trust::Debian
+            } else {
+                Trust::Files(files)
+            }
         }
     }
 }
 
 fn is_no(value: &str) -> bool {
-    ["no", "false", "0", "off", "without", "disable"].iter().any(|no| value.eq_ignore_ascii_case(no))
+    ["no", "false", "0", "off", "without", "disable"]
+        .iter()
+        .any(|no| value.eq_ignore_ascii_case(no))
 }
 
 /// The format of `.sources` files (sources.list(5), "deb822-style format").
 fn deb822(text: &str) -> Vec<Entry> {
-    let text: String = text.lines().filter(|line| !line.starts_with('#')).fold(String::new(), |mut all, line| {
-        all.push_str(line);
-        all.push('\n');
-        all
-    });
+    let text: String =
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .fold(String::new(), |mut all, line| {
+                all.push_str(line);
+                all.push('\n');
+                all
+            });
     let mut entries = Vec::new();
     for paragraph in paragraphs(&text) {
         let off = paragraph.get("Enabled").is_some_and(is_no);
         if off || !paragraph.words("Types").contains(&"deb") {
             continue;
         }
-        let owned = |name| paragraph.words(name).into_iter().map(str::to_string).collect::<Vec<_>>();
+        let owned = |name| {
+            paragraph
+                .words(name)
+                .into_iter()
+                .map(str::to_string)
+                .collect::<Vec<_>>()
+        };
         for uri in paragraph.words("URIs") {
             entries.push(Entry {
                 uri: uri.trim_end_matches('/').to_string(),
@@ -188,7 +233,10 @@ fn one_line(line: &str) -> Option<Entry> {
     let mut check_valid_until = true;
     if let Some(inner) = rest.strip_prefix('[') {
         let (options, after) = inner.split_once(']')?;
-        for (key, value) in options.split_whitespace().filter_map(|option| option.split_once('=')) {
+        for (key, value) in options
+            .split_whitespace()
+            .filter_map(|option| option.split_once('='))
+        {
             match key.to_ascii_lowercase().as_str() {
                 "signed-by" => signed_by = Some(value),
                 "check-valid-until" => check_valid_until = !is_no(value),
@@ -201,7 +249,13 @@ fn one_line(line: &str) -> Option<Entry> {
     let uri = words.next()?.trim_end_matches('/').to_string();
     let suites = vec![words.next()?.to_string()];
     let components = words.map(str::to_string).collect();
-    Some(Entry { uri, suites, components, trust: trust(signed_by), check_valid_until })
+    Some(Entry {
+        uri,
+        suites,
+        components,
+        trust: trust(signed_by),
+        check_valid_until,
+    })
 }
 
 #[cfg(test)]
@@ -209,7 +263,10 @@ mod tests {
     use super::*;
 
     fn file(path: &str, text: &str) -> SourceFile {
-        SourceFile { path: path.into(), text: text.into() }
+        SourceFile {
+            path: path.into(),
+            text: text.into(),
+        }
     }
 
     #[test]
@@ -247,7 +304,8 @@ mod tests {
                     deb cdrom:[x]/ bookworm main\n\
                     deb http://corp.example/security trixie-security main\n\
                     deb https://grafana.example stable main\n";
-        let config = SourcesConfig::from_files(&[file("sources.list", text), file("x.list.save", "deb nonsense")]);
+        let config =
+            SourcesConfig::from_files(&[file("sources.list", text), file("x.list.save", "deb nonsense")]);
         assert_eq!(config.main.uri, "http://u:p@corp.example/mirrors/debian");
         assert_eq!(config.main.trust, Trust::Files(vec!["/k/corp.gpg".into()]));
         assert_eq!(config.security.uri, "http://corp.example/security");

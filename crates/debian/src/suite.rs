@@ -13,9 +13,21 @@ pub struct Suite {
 
 /// All suites, the preferred first: the current stable one, then the one before, then the one in the making.
 pub const ALL: [Suite; 3] = [
-    Suite { name: "trixie", python: "3.13", released: true },
-    Suite { name: "bookworm", python: "3.11", released: true },
-    Suite { name: "sid", python: "3.14", released: false },
+    Suite {
+        name: "trixie",
+        python: "3.13",
+        released: true,
+    },
+    Suite {
+        name: "bookworm",
+        python: "3.11",
+        released: true,
+    },
+    Suite {
+        name: "sid",
+        python: "3.14",
+        released: false,
+    },
 ];
 
 /// No suite has a Python that is wanted.
@@ -29,7 +41,10 @@ impl NoPython {
     /// What the user can do about it.
     pub fn help(&self) -> String {
         let pythons: Vec<_> = by_age().map(|suite| suite.python).collect();
-        format!("ask for Python {} in requires-python or with --python", pythons.join(", "))
+        format!(
+            "ask for Python {} in requires-python or with --python",
+            pythons.join(", ")
+        )
     }
 }
 
@@ -68,7 +83,9 @@ impl Suite {
     pub fn for_python(wanted: &str, accepts: &dyn Fn(&str) -> bool) -> Result<Suite, NoPython> {
         ALL.into_iter()
             .find(|suite| accepts(suite.python))
-            .ok_or_else(|| NoPython { wanted: wanted.to_string() })
+            .ok_or_else(|| NoPython {
+                wanted: wanted.to_string(),
+            })
     }
 }
 
@@ -79,7 +96,12 @@ mod tests {
     #[test]
     fn the_current_stable_first_and_an_error_that_lists_all() {
         assert_eq!(Suite::for_python(">=3.9", &|_| true).unwrap().name, "trixie");
-        assert_eq!(Suite::for_python("3.11", &|python| python == "3.11").unwrap().name, "bookworm");
+        assert_eq!(
+            Suite::for_python("3.11", &|python| python == "3.11")
+                .unwrap()
+                .name,
+            "bookworm"
+        );
         let error = Suite::for_python("3.12", &|python| python == "3.12").unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -57,7 +57,12 @@ fn part(mut left: &[u8], mut right: &[u8]) -> Ordering {
 }
 
 fn split(bytes: &[u8], belongs: impl Fn(&u8) -> bool) -> (&[u8], &[u8]) {
-    bytes.split_at(bytes.iter().position(|byte| !belongs(byte)).unwrap_or(bytes.len()))
+    bytes.split_at(
+        bytes
+            .iter()
+            .position(|byte| !belongs(byte))
+            .unwrap_or(bytes.len()),
+    )
 }
 
 /// A tilde sorts before the end, letters before all else.
@@ -79,7 +84,11 @@ mod tests {
         // Policy's own example first: parts in sorted order.
         let tilde = ["~~", "~~a", "~", "", "a"];
         for pair in tilde.windows(2) {
-            assert_eq!(part(pair[0].as_bytes(), pair[1].as_bytes()), Ordering::Less, "{pair:?}");
+            assert_eq!(
+                part(pair[0].as_bytes(), pair[1].as_bytes()),
+                Ordering::Less,
+                "{pair:?}"
+            );
         }
         for (left, right) in [
             ("1.0", "1.1"),
@@ -103,7 +112,13 @@ mod tests {
             assert_eq!(compare(left, right), Ordering::Less, "{left} < {right}");
             assert_eq!(compare(right, left), Ordering::Greater, "{right} > {left}");
         }
-        for (left, right) in [("1.0", "1.0"), ("0:1.0", "1.0"), ("1.0-0", "1.0"), ("1.01", "1.1"), ("", "0")] {
+        for (left, right) in [
+            ("1.0", "1.0"),
+            ("0:1.0", "1.0"),
+            ("1.0-0", "1.0"),
+            ("1.01", "1.1"),
+            ("", "0"),
+        ] {
             assert_eq!(compare(left, right), Ordering::Equal, "{left} = {right}");
         }
         assert_eq!(upstream("1:3.11.2-6+deb12u1"), "3.11.2");

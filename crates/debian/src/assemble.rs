@@ -1,0 +1,401 @@
+//! From pinned packages to one layer.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use coil_fetch::{Download, FetchError, Progress, redact_url};
+use coil_oci::tar::{Entry, Kind, TarWriter};
+use coil_oci::{Arch, Digest, Hasher};
+use serde::{Deserialize, Serialize};
+
+use crate::Archive;
+use crate::archive::is_plain_path;
+use crate::error::AssembleError;
+use crate::package_file::{Content, PackageFile};
+use crate::pinned::{PinnedBase, PinnedPackage};
+use crate::release::{compact_date, parse_compact_date};
+use crate::tree::Tree;
+
+/// Raised when the same packages give other bytes than before.
+const FORMAT: u32 = 1;
+const RECORDS: &str = "debian-base-v1";
+/// Debian's archive of all packages that ever were.
+const SNAPSHOT: &str = "http://snapshot.debian.org/archive";
+/// How much of the tar goes into one gzip member; fixed, so that the bytes don't depend on the number of threads.
+const CHUNK: usize = 1 << 20;
+const CONNECTIONS: usize = 8;
+
+/// How to make the layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssembleOptions {
+    /// The time of every file, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
+    pub epoch: u64,
+    /// How many threads unpack and compress; changes no byte.
+    pub threads: usize,
+}
+
+/// A base layer in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseLayer {
+    /// The compressed layer.
+    pub blob: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The digest of the layer's tar.
+    pub diff_id: Digest,
+    /// The size of the layer's tar in bytes.
+    pub unpacked_size: u64,
+    /// The full version of Python, such as `3.11.2`.
+    pub python: String,
+    /// The version of glibc.
+    pub glibc: (u32, u32),
+    /// The suite's codename.
+    pub suite: String,
+    /// The architecture.
+    pub arch: Arch,
+    /// The packages in it.
+    pub packages: Vec<PinnedPackage>,
+}
+
+impl Archive {
+    /// Makes the layer of a pinned base, or finds the one that was made before.
+    ///
+    /// Looks at no index: packages come from the cache, the mirror, or Debian's archive of old packages, and are checked by digest.
+    ///
+    /// # Errors
+    /// When a package can't be had or read, or the store can't be written.
+    pub fn assemble(
+        &self,
+        pinned: &PinnedBase,
+        options: &AssembleOptions,
+        progress: &dyn Progress,
+    ) -> Result<BaseLayer, AssembleError> {
+        let arch = pinned.architecture().ok_or_else(|| AssembleError::UnknownArch {
+            arch: pinned.arch.clone(),
+        })?;
+        let key = record_key(pinned, options);
+        if let Some(layer) = self.known(&key) {
+            return Ok(layer);
+        }
+        let incomplete = |what: &str| AssembleError::Incomplete {
+            what: what.to_string(),
+        };
+        let glibc = pinned.glibc().ok_or_else(|| incomplete("libc6"))?;
+        self.fetch_all(pinned, progress)?;
+        let files = self.unpack_all(pinned, options.threads, progress)?;
+
+        let mut tree = Tree::new(arch);
+        let mut records = Vec::with_capacity(files.len());
+        // The first package that brings a folder says its mode; base-files knows best.
+        let mut order: Vec<usize> = (0..files.len()).collect();
+        order.sort_by_key(|&at| pinned.packages[at].name != "base-files");
+        for at in order {
+            records.push((&files[at], tree.add(&files[at])));
+        }
+        records.sort_by(|a, b| a.0.control.cmp(&b.0.control));
+        let finished = tree.finish(arch, &pinned.python_minor(), options.epoch / 86_400);
+        finished.map_err(|what| incomplete(&what))?;
+        tree.dpkg_status(&records);
+        tree.complete();
+
+        let store = |source| AssembleError::Store { source };
+        let tar = write_tar(&tree, options.epoch).map_err(store)?;
+        drop(records);
+        drop(tree);
+        drop(files);
+        let mut blob = self.store.blob_writer().map_err(store)?;
+        let diff_id = compress(&tar, options.threads, &mut blob).map_err(store)?;
+        let (digest, size) = blob.finish().map_err(store)?;
+        let layer = BaseLayer {
+            blob: digest,
+            size,
+            diff_id,
+            unpacked_size: tar.len() as u64,
+            python: pinned.python.clone(),
+            glibc,
+            suite: pinned.suite.clone(),
+            arch,
+            packages: pinned.packages.clone(),
+        };
+        if let Ok(record) = serde_json::to_vec(&layer) {
+            self.store.cache_put(RECORDS, &key, &record).map_err(store)?;
+        }
+        Ok(layer)
+    }
+
+    /// The layer as it was made before, if it is still there.
+    fn known(&self, key: &str) -> Option<BaseLayer> {
+        let layer: BaseLayer = serde_json::from_slice(&self.store.cache_get(RECORDS, key)?).ok()?;
+        self.store.has_blob(&layer.blob).then_some(layer)
+    }
+
+    fn deb_path(&self, package: &PinnedPackage) -> PathBuf {
+        self.store
+            .download_path("debs", &format!("{}.deb", package.sha256.hex()))
+    }
+
+    /// Brings all packages into the cache.
+    fn fetch_all(&self, pinned: &PinnedBase, progress: &dyn Progress) -> Result<(), AssembleError> {
+        let missing: Vec<&PinnedPackage> = pinned
+            .packages
+            .iter()
+            .filter(|package| {
+                !std::fs::metadata(self.deb_path(package)).is_ok_and(|found| found.len() == package.size)
+            })
+            .collect();
+        in_parallel(&missing, CONNECTIONS, |package| {
+            self.fetch(pinned, package, progress)
+        })
+        .map(|_| ())
+    }
+
+    fn fetch(
+        &self,
+        pinned: &PinnedBase,
+        package: &PinnedPackage,
+        progress: &dyn Progress,
+    ) -> Result<(), AssembleError> {
+        let name = format!("{} {}", package.name, package.version);
+        if !is_plain_path(&package.filename)
+            || !["debian", "debian-security"].contains(&package.archive.as_str())
+        {
+            return Err(AssembleError::Malformed {
+                package: name,
+                reason: "its pinned address is no path".into(),
+            });
+        }
+        let mirror = self.mirror(&package.archive);
+        let addresses = [
+            format!("{}/{}", mirror.uri, package.filename),
+            format!(
+                "{SNAPSHOT}/{}/{}/{}",
+                package.archive,
+                snapshot_time(&pinned.date),
+                package.filename
+            ),
+        ];
+        for (number, url) in addresses.iter().enumerate() {
+            let request = Download {
+                url: url.clone(),
+                dest: self.deb_path(package),
+                id: name.clone(),
+                size: Some(package.size),
+                sha256: Some(package.sha256.clone()),
+            };
+            match self.fetcher.download(&request, progress) {
+                Ok(_) => return Ok(()),
+                Err(FetchError::NotFound { .. }) => {}
+                // The archive of old packages is the last resort; that the mirror lacks it is what the user must know.
+                Err(_) if number > 0 => {}
+                Err(source) => {
+                    return Err(AssembleError::Fetch {
+                        package: name,
+                        source,
+                    });
+                }
+            }
+        }
+        Err(AssembleError::Gone {
+            package: name,
+            tried: addresses.iter().map(|url| redact_url(url)).collect(),
+        })
+    }
+
+    /// Reads, checks and unpacks all packages, in the order of the list.
+    fn unpack_all(
+        &self,
+        pinned: &PinnedBase,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<Vec<PackageFile>, AssembleError> {
+        let numbered: Vec<(usize, &PinnedPackage)> = pinned.packages.iter().enumerate().collect();
+        in_parallel(&numbered, threads, |(number, package)| {
+            let path = self.deb_path(package);
+            let good = |bytes: &Vec<u8>| Digest::of(bytes) == package.sha256;
+            let mut bytes = std::fs::read(&path).ok().filter(good);
+            if bytes.is_none() {
+                // The cache isn't synced: after a crash a file may have its size but not its content.
+                let _ = std::fs::remove_file(&path);
+                self.fetch(pinned, package, progress)?;
+                bytes = std::fs::read(&path).ok().filter(good);
+            }
+            let name = || format!("{} {}", package.name, package.version);
+            let bytes = bytes.ok_or_else(|| AssembleError::Store {
+                source: io::Error::other(format!("{} changed while it was read", path.display())),
+            })?;
+            PackageFile::parse(&bytes, *number as u64).map_err(|reason| AssembleError::Malformed {
+                package: name(),
+                reason,
+            })
+        })
+    }
+}
+
+/// The name of the record: a digest of all that decides about the bytes.
+fn record_key(pinned: &PinnedBase, options: &AssembleOptions) -> String {
+    let mut text = format!("{FORMAT} {} {} {}\n", pinned.arch, pinned.python, options.epoch);
+    for package in &pinned.packages {
+        text.push_str(&format!("{} {}\n", package.name, package.sha256));
+    }
+    Digest::of(text.as_bytes()).hex().to_string()
+}
+
+/// Two days after the suite's, when the snapshot of all that it lists had been taken.
+fn snapshot_time(date: &str) -> String {
+    compact_date(parse_compact_date(date).unwrap_or(0) / 86_400 * 86_400 + 2 * 86_400)
+}
+
+/// Runs a job for each item on some threads; results come in the items' order, and the first error in that order wins.
+fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    threads: usize,
+    job: impl Fn(&T) -> Result<R, AssembleError> + Sync,
+) -> Result<Vec<R>, AssembleError> {
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let done: Mutex<Vec<(usize, Result<R, AssembleError>)>> = Mutex::new(Vec::with_capacity(items.len()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, items.len().max(1)) {
+            scope.spawn(|| {
+                while !failed.load(Ordering::Relaxed) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(number) else { break };
+                    let result = job(item);
+                    if result.is_err() {
+                        failed.store(true, Ordering::Relaxed);
+                    }
+                    done.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((number, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Writes the tree: first the links into `/usr`, then all else by path.
+fn write_tar(tree: &Tree, epoch: u64) -> io::Result<Vec<u8>> {
+    let size = |content: &Content| match content {
+        Content::File(body) => body.bytes().len() + 1536,
+        _ => 512,
+    };
+    let capacity = tree.nodes.values().map(|node| size(&node.content)).sum::<usize>();
+    let mut writer = TarWriter::new(Vec::with_capacity(capacity + 4096));
+    for (name, target) in &tree.links {
+        writer.entry(&Entry::symlink(name, target, epoch))?;
+    }
+    let mut first_names: HashMap<u64, &str> = HashMap::new();
+    for (path, node) in &tree.nodes {
+        let (kind, bytes): (Kind, &[u8]) = match &node.content {
+            Content::Directory => (Kind::Directory, &[]),
+            Content::Symlink(target) => (
+                Kind::Symlink {
+                    target: target.clone(),
+                },
+                &[],
+            ),
+            Content::File(body) => match first_names.get(&body.link_group) {
+                Some(first) => (
+                    Kind::Hardlink {
+                        target: (*first).to_string(),
+                    },
+                    &[],
+                ),
+                None => {
+                    if body.link_group != 0 {
+                        first_names.insert(body.link_group, path);
+                    }
+                    (
+                        Kind::File {
+                            size: body.bytes().len() as u64,
+                        },
+                        body.bytes(),
+                    )
+                }
+            },
+        };
+        let (path, mode, uid, gid) = (path.clone(), node.mode, node.uid, node.gid);
+        writer.entry(&Entry {
+            path,
+            kind,
+            mode,
+            uid,
+            gid,
+            mtime: epoch,
+        })?;
+        writer.data(bytes)?;
+    }
+    writer.finish()
+}
+
+/// Compresses the tar as one gzip member for each chunk, and gives the tar's own digest.
+fn compress(tar: &[u8], threads: usize, out: &mut impl Write) -> io::Result<Digest> {
+    let chunks: Vec<&[u8]> = tar.chunks(CHUNK).collect();
+    std::thread::scope(|scope| {
+        let digest = scope.spawn(|| {
+            let mut hasher = Hasher::new();
+            hasher.update(tar);
+            hasher.finish()
+        });
+        let packed = in_parallel(&chunks, threads, |chunk| {
+            let buffer = Vec::with_capacity(CHUNK / 2);
+            let level = flate2::Compression::new(6);
+            let mut encoder = flate2::GzBuilder::new()
+                .mtime(0)
+                .operating_system(255)
+                .write(buffer, level);
+            let written = encoder.write_all(chunk).and_then(|()| encoder.finish());
+            written.map_err(|source| AssembleError::Store { source })
+        });
+        let packed = packed.map_err(|error| io::Error::other(error.to_string()))?;
+        for member in packed {
+            out.write_all(&member)?;
+        }
+        digest
+            .join()
+            .map_err(|_| io::Error::other("hashing the layer failed"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_snapshot_is_after_the_suite() {
+        assert_eq!(snapshot_time("20260711T101637Z"), "20260713T000000Z");
+        assert_eq!(snapshot_time("20261231T235959Z"), "20270102T000000Z");
+    }
+
+    #[test]
+    fn the_first_error_in_order_wins() {
+        let items: Vec<usize> = (0..50).collect();
+        let error = in_parallel(&items, 4, |item| match item {
+            3 => Err(AssembleError::Incomplete { what: "three".into() }),
+            item => Ok(*item),
+        });
+        assert_eq!(error.unwrap_err().to_string(), "the pinned base has no three");
+        let fine = in_parallel(&items, 4, |item| Ok(item * 2)).unwrap();
+        assert_eq!(fine, items.iter().map(|item| item * 2).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn compression_does_not_depend_on_threads() {
+        let tar: Vec<u8> = (0..3 * CHUNK + 17).map(|at| (at % 251) as u8).collect();
+        let (mut one, mut four) = (Vec::new(), Vec::new());
+        assert_eq!(
+            compress(&tar, 1, &mut one).unwrap(),
+            compress(&tar, 4, &mut four).unwrap()
+        );
+        assert_eq!(one, four);
+        let mut back = Vec::new();
+        io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(one.as_slice()), &mut back).unwrap();
+        assert_eq!(back, tar);
+    }
+}
