@@ -147,6 +147,7 @@ impl fmt::Display for DownloadError {
                 true => write!(f, "{wheel} is not on the index"),
                 false => write!(f, "{wheel} is not on the index; it has {}", offered.join(", ")),
             },
+            DownloadError::Name { wheel } => write!(f, "{wheel:?} is not the name of a wheel"),
             DownloadError::Hash {
                 path,
                 expected,
