@@ -20,7 +20,7 @@ use crate::release::{compact_date, parse_compact_date};
 use crate::tree::Tree;
 
 /// Raised when the same packages give other bytes than before.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const RECORDS: &str = "debian-base-v1";
 /// Debian's archive of all packages that ever were.
 const SNAPSHOT: &str = "http://snapshot.debian.org/archive";

@@ -264,6 +264,10 @@ impl Tree {
         }
         self.file("etc/ssl/certs/ca-certificates.crt", bundle, 0o644);
         self.file("etc/ca-certificates.conf", names, 0o644);
+        // The places that OpenSSL was built to look at; the package with its command would bring these links.
+        self.link("usr/lib/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt");
+        self.link("usr/lib/ssl/certs", "/etc/ssl/certs");
+        self.link("usr/lib/ssl/openssl.cnf", "/etc/ssl/openssl.cnf");
     }
 
     /// The libraries that the linker should know: of the folders that packages add, then of its default folders.
@@ -362,9 +366,9 @@ impl Tree {
     }
 }
 
-/// Whether a path goes into the layer: documentation and translations don't, licences do.
+/// Whether a path goes into the layer: documentation, translations and time zones with leap seconds don't, licences do.
 fn is_kept(path: &str, node: &Node) -> bool {
-    const DROPPED: [&str; 9] = [
+    const DROPPED: [&str; 11] = [
         "usr/share/bug",
         "usr/share/doc-base",
         "usr/share/info",
@@ -374,6 +378,8 @@ fn is_kept(path: &str, node: &Node) -> bool {
         "usr/share/man",
         "usr/share/menu",
         "usr/share/pixmaps",
+        "usr/share/zoneinfo/posix",
+        "usr/share/zoneinfo/right",
     ];
     let below = |folder: &str| {
         path == folder
