@@ -306,6 +306,3 @@ fn check_sum(span: &Span<'_>, crc: u32, size: u64) -> Result<(), ArchiveError> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

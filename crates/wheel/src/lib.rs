@@ -12,4 +12,5 @@ pub mod install;
 pub mod layer;
 mod pyc_set;
 pub mod record;
+pub mod resolve;
 pub mod splice;

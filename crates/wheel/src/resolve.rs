@@ -1,0 +1,363 @@
+//! Resolution of projects that have no lock, by uv, with builds disabled.
+//!
+//! uv is the program that the caller found, or a pinned wheel from the package index. It is given an interpreter of the
+//! image's version through a wrapper, so the build machine needs no Python. Index addresses go through the environment:
+//! a login in them is not to be seen in the list of processes.
+
+mod error;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use coil_fetch::{Fetcher, Progress};
+use coil_oci::{Arch, Digest};
+use coil_store::Store;
+
+use crate::archive::{Archive, ArchiveError, Inflater};
+use crate::bytecode::Interpreter;
+use crate::download::{self, DownloadOptions, WheelRequest};
+use crate::index::{IndexClient, IndexSettings};
+
+pub use error::ResolveError;
+
+/// The version of uv that is fetched where none is installed.
+pub const UV_VERSION: &str = "0.13.8";
+
+/// The wheel of uv for the build machine and its digest.
+fn uv_wheel() -> Option<(&'static str, &'static str)> {
+    match std::env::consts::ARCH {
+        "x86_64" => Some((
+            "uv-0.13.8-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+            "e18a57b8b352eb7c8feb317b9f6f533c8f0ad9673fd6cf34bbe3cf1a9f6a8984",
+        )),
+        "aarch64" => Some((
+            "uv-0.13.8-py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64.musllinux_1_1_aarch64.whl",
+            "0b3e8b1a4f5e405e31e2ff33de8af4744831e9f7338539671efbd8c3c94e791d",
+        )),
+        _ => None,
+    }
+}
+
+/// What is to be resolved, and for which target.
+#[derive(Debug, Clone)]
+pub struct ResolveRequest<'a> {
+    /// The requirements, in the format of requirements.txt.
+    pub requirements: &'a str,
+    /// Constraints in the same format, empty where there are none.
+    pub constraints: &'a str,
+    /// The target's full Python version.
+    pub python: &'a str,
+    /// The target's architecture.
+    pub arch: Arch,
+    /// The target's glibc version.
+    pub glibc: (u32, u32),
+    /// The indices.
+    pub index: &'a IndexSettings,
+    /// More options for `uv pip compile`, such as `--prerelease=allow`.
+    pub options: &'a [String],
+    /// Environment for uv: certificates, proxies, the netrc file.
+    pub environment: &'a [(OsString, OsString)],
+    /// The project's folder, from which relative paths count.
+    pub directory: &'a Path,
+    /// Whether only what uv has cached may be used.
+    pub offline: bool,
+}
+
+/// Finds uv: the program given, else the pinned wheel's, downloaded and unpacked once.
+pub fn find_uv(
+    store: &Store,
+    fetcher: &Fetcher,
+    index: &IndexClient<'_>,
+    installed: Option<&Path>,
+    progress: &dyn Progress,
+) -> Result<PathBuf, ResolveError> {
+    if let Some(installed) = installed {
+        return Ok(installed.to_owned());
+    }
+    let (filename, hex) = uv_wheel().ok_or(ResolveError::NoUv)?;
+    let sha256 = Digest::from_hex(hex).map_err(|_| ResolveError::NoUv)?;
+    let program = store.download_path("uv", &format!("{hex}/uv"));
+    if program.is_file() {
+        return Ok(program);
+    }
+    let request = WheelRequest {
+        name: "uv".into(),
+        version: UV_VERSION.into(),
+        filename: filename.into(),
+        url: None,
+        sha256: Some(sha256),
+        size: None,
+    };
+    let options = DownloadOptions {
+        threads: 1,
+        verify: true,
+    };
+    let fetched = download::download(store, fetcher, index, &[request], options, progress)
+        .map_err(|source| ResolveError::Download { source })?;
+    let wheel = fetched.first().ok_or(ResolveError::NoUv)?;
+    unpack(store, &wheel.path, &program)?;
+    Ok(program)
+}
+
+/// Takes the program out of uv's wheel.
+fn unpack(store: &Store, wheel: &Path, program: &Path) -> Result<(), ResolveError> {
+    let archive = Archive::open(wheel).map_err(|source| ResolveError::Unpack { source })?;
+    let entry = archive
+        .find(&format!("uv-{UV_VERSION}.data/scripts/uv"))
+        .ok_or(ResolveError::NoUv)?;
+    let disk = |source| ResolveError::Unpack {
+        source: ArchiveError::Write(source),
+    };
+    let temporary = store.temp_path().map_err(disk)?;
+    let written = create(&temporary, 0o755).map_err(disk).and_then(|mut file| {
+        archive
+            .stream(entry, &mut Inflater::new(), &mut |_, plain| file.write_all(plain))
+            .map_err(|source| ResolveError::Unpack { source })?;
+        drop(file);
+        std::fs::rename(&temporary, program).map_err(disk)
+    });
+    written.inspect_err(|_| {
+        let _ = std::fs::remove_file(&temporary);
+    })
+}
+
+fn create(path: &Path, mode: u32) -> std::io::Result<File> {
+    File::options().write(true).create_new(true).mode(mode).open(path)
+}
+
+/// Resolves requirements to a pylock.toml (PEP 751) for one target; only wheels are chosen.
+pub fn resolve(
+    store: &Store,
+    uv: &Path,
+    interpreter: &Interpreter,
+    request: &ResolveRequest<'_>,
+) -> Result<String, ResolveError> {
+    let disk = |source| ResolveError::Disk { source };
+    let folder = Folder(store.temp_path().map_err(disk)?);
+    std::fs::create_dir_all(&folder.0).map_err(disk)?;
+    let python = folder.0.join("python");
+    write(&python, wrapper(interpreter).as_encoded_bytes(), 0o700).map_err(disk)?;
+    let mut command = Command::new(uv);
+    command.args([
+        "pip",
+        "compile",
+        "--no-config",
+        "--no-progress",
+        "--color=never",
+        "--no-build",
+        "--no-header",
+    ]);
+    command.args(["--format=pylock.toml", "--python-version", request.python]);
+    command
+        .args(["--python-platform", platform(request.arch, request.glibc)])
+        .arg("--python")
+        .arg(&python);
+    if !request.constraints.is_empty() {
+        let constraints = folder.0.join("constraints.txt");
+        write(&constraints, request.constraints.as_bytes(), 0o600).map_err(disk)?;
+        command.arg("--constraints").arg(constraints);
+    }
+    if request.index.no_index {
+        command.arg("--no-index");
+    }
+    if request.offline {
+        command.arg("--offline");
+    }
+    command
+        .args(request.options)
+        .arg("-")
+        .current_dir(request.directory);
+    command
+        .env_clear()
+        .envs(request.environment.iter().map(|(name, value)| (name, value)));
+    command.envs(index_environment(request.index));
+    command
+        .env("UV_PYTHON_DOWNLOADS", "never")
+        .env("UV_CACHE_DIR", store.download_path("uv", "cache"));
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let fail = |source| ResolveError::Start {
+        program: uv.to_owned(),
+        source,
+    };
+    let mut child = command.spawn().map_err(fail)?;
+    let mut input = child.stdin.take().expect("its input was asked for as a pipe");
+    let mut errors = child.stderr.take().expect("its errors were asked for as a pipe");
+    let output = std::thread::scope(|scope| {
+        // uv that gives up early closes its input; its own words are better than that error.
+        scope.spawn(move || input.write_all(request.requirements.as_bytes()));
+        let errors = scope.spawn(move || {
+            let mut text = Vec::new();
+            let _ = errors.read_to_end(&mut text);
+            text
+        });
+        let mut text = Vec::new();
+        let mut output = child.stdout.take().expect("its output was asked for as a pipe");
+        let read = output.read_to_end(&mut text);
+        let status = child.wait();
+        let errors = errors.join().unwrap_or_default();
+        read.and(status).map(|status| (status, text, errors))
+    });
+    let (status, text, errors) = output.map_err(fail)?;
+    if !status.success() {
+        return Err(ResolveError::Failed {
+            words: tidy(&String::from_utf8_lossy(&errors), request.index),
+        });
+    }
+    String::from_utf8(text).map_err(|_| ResolveError::NotText)
+}
+
+/// A folder that goes when it is no longer needed.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn write(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
+    create(path, mode)?.write_all(content)
+}
+
+/// A script that starts the interpreter as one program, which is what uv expects.
+fn wrapper(interpreter: &Interpreter) -> OsString {
+    let mut text = OsString::from("#!/bin/sh\n");
+    if let Some(home) = &interpreter.home {
+        text.push("PYTHONHOME=");
+        text.push(quoted(home.as_os_str().to_owned()));
+        text.push("\nexport PYTHONHOME\n");
+    }
+    text.push("exec ");
+    text.push(quoted(interpreter.program.clone().into_os_string()));
+    for argument in &interpreter.arguments {
+        text.push(" ");
+        text.push(quoted(argument.clone()));
+    }
+    text.push(" \"$@\"\n");
+    text
+}
+
+/// One word for sh.
+fn quoted(word: OsString) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut out = vec![b'\''];
+    for byte in word.as_bytes() {
+        match byte {
+            b'\'' => out.extend_from_slice(b"'\\''"),
+            other => out.push(*other),
+        }
+    }
+    out.push(b'\'');
+    OsString::from_vec(out)
+}
+
+/// uv's name of the target: the newest platform it knows that the target's glibc satisfies.
+fn platform(arch: Arch, glibc: (u32, u32)) -> &'static str {
+    macro_rules! platforms {
+        ($arch:literal) => {
+            [
+                (40, concat!($arch, "-manylinux_2_40")),
+                (39, concat!($arch, "-manylinux_2_39")),
+                (38, concat!($arch, "-manylinux_2_38")),
+                (37, concat!($arch, "-manylinux_2_37")),
+                (36, concat!($arch, "-manylinux_2_36")),
+                (35, concat!($arch, "-manylinux_2_35")),
+                (34, concat!($arch, "-manylinux_2_34")),
+                (33, concat!($arch, "-manylinux_2_33")),
+                (32, concat!($arch, "-manylinux_2_32")),
+                (31, concat!($arch, "-manylinux_2_31")),
+                (28, concat!($arch, "-manylinux_2_28")),
+                (17, concat!($arch, "-manylinux_2_17")),
+            ]
+        };
+    }
+    let known = match arch {
+        Arch::Amd64 => platforms!("x86_64"),
+        Arch::Arm64 => platforms!("aarch64"),
+    };
+    let fits = known.iter().find(|(minor, _)| glibc >= (2, *minor));
+    fits.map_or(known[known.len() - 1].1, |(_, name)| name)
+}
+
+/// The variables through which uv learns the indices.
+fn index_environment(index: &IndexSettings) -> Vec<(&'static str, String)> {
+    let mut variables = Vec::new();
+    if let Some(url) = &index.index_url {
+        variables.push(("UV_DEFAULT_INDEX", url.clone()));
+    }
+    if !index.extra.is_empty() {
+        variables.push(("UV_INDEX", index.extra.join(" ")));
+    }
+    // A folder that isn't there is an error to uv, and nothing to pip.
+    let there = |place: &&String| place.contains("://") || Path::new(place.as_str()).exists();
+    let places: Vec<&str> = index
+        .find_links
+        .iter()
+        .filter(there)
+        .map(String::as_str)
+        .collect();
+    if !places.is_empty() {
+        variables.push(("UV_FIND_LINKS", places.join(",")));
+    }
+    variables
+}
+
+/// uv's words without its own prefix, and without the logins that the settings hold.
+fn tidy(words: &str, index: &IndexSettings) -> String {
+    let mut words = words.trim().to_owned();
+    for place in index
+        .index_url
+        .iter()
+        .chain(&index.extra)
+        .chain(&index.find_links)
+    {
+        let authority = place
+            .split_once("://")
+            .map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+        if let Some((login, _)) = authority.rsplit_once('@') {
+            words = words.replace(&format!("{login}@"), "");
+            if let Some((_, password)) = login.split_once(':').filter(|(_, password)| !password.is_empty()) {
+                words = words.replace(password, "****");
+            }
+        }
+    }
+    words.strip_prefix("error: ").map(str::to_owned).unwrap_or(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_are_the_newest_that_fit() {
+        assert_eq!(platform(Arch::Amd64, (2, 36)), "x86_64-manylinux_2_36");
+        assert_eq!(platform(Arch::Arm64, (2, 42)), "aarch64-manylinux_2_40");
+        assert_eq!(platform(Arch::Amd64, (2, 30)), "x86_64-manylinux_2_28");
+        assert_eq!(platform(Arch::Amd64, (2, 5)), "x86_64-manylinux_2_17");
+    }
+
+    #[test]
+    fn words_hold_no_login() {
+        let index = IndexSettings {
+            index_url: Some("https://me:s3cret@a.example/simple".into()),
+            ..Default::default()
+        };
+        let words = tidy(
+            "error: no answer from https://me:s3cret@a.example/simple/x/ (s3cret)\n",
+            &index,
+        );
+        assert_eq!(words, "no answer from https://a.example/simple/x/ (****)");
+    }
+
+    #[test]
+    fn words_for_sh_stay_one_word() {
+        assert_eq!(quoted("a b'c".into()), OsString::from("'a b'\\''c'"));
+    }
+}
