@@ -9,12 +9,17 @@ mod lock_check;
 pub mod pinned;
 pub mod project_files;
 pub mod pyproject;
+pub mod python_choice;
 pub mod requirement;
+mod shell_words;
+mod source_scan;
+pub mod start_command;
 pub mod target;
 mod toml_document;
 pub mod uv_lock;
 pub mod uv_selection;
 pub mod uv_settings;
+mod web_start;
 pub mod wheel_name;
 
 pub use coil_settings::{CoilSettings, CommandSetting, PortSetting};
@@ -24,7 +29,11 @@ pub use pep508_rs::{ExtraName, MarkerEnvironment, MarkerTree, PackageName};
 pub use pinned::{Artifact, ArtifactKind, Direct, Pinned};
 pub use project_files::{DirEntry, FileError, MemoryFiles, ProjectFiles};
 pub use pyproject::{Asked, PyProject, ScriptEntry};
+pub use python_choice::{
+    AvailablePython, PythonChoice, PythonWish, choose_python, debian_pythons, python_version_file,
+};
 pub use requirement::{GroupName, Requirement};
+pub use start_command::{DEFAULT_PORT, StartCommand, StartSearch};
 pub use target::{PythonVersion, Tag, TagRanks, Target};
 pub use uv_lock::{LockedPackage, LockedSource, UvLock};
 pub use uv_selection::Selection;
