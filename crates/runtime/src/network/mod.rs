@@ -1,7 +1,10 @@
 //! A container's network: none, the host's, a bridge of our own, or a namespace with loopback alone.
 
+mod bridge;
+mod lease;
 mod names;
 
+pub use bridge::{NetworkError, NetworkState, attach, detach, prepare, raise_loopback, sweep};
 pub use names::{NameFiles, files};
 
 use serde::{Deserialize, Serialize};
@@ -89,6 +92,8 @@ pub struct NameSettings {
     pub options: Vec<String>,
     /// More lines of the hosts file (`--add-host`), in the order given.
     pub extra_hosts: Vec<(String, IpAddr)>,
+    /// Names for the host as the container sees it (`--add-host NAME:host-gateway`).
+    pub gateway_names: Vec<String>,
     /// Other names of this container, for its own hosts file.
     pub aliases: Vec<String>,
     /// The text of the host's `/etc/resolv.conf`.

@@ -1,6 +1,6 @@
 //! The files that resolve names inside a container: `hosts`, `hostname`, `resolv.conf`.
 
-use super::{NameSettings, NetworkSpec};
+use super::{NameSettings, NetworkSpec, NetworkState};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -21,9 +21,8 @@ pub struct NameFiles {
     pub resolv_conf: String,
 }
 
-/// Writes the files of a container with a hostname, and an address where it has one.
-///
-pub fn files(spec: &NetworkSpec, hostname: &str, address: Option<IpAddr>) -> NameFiles {
+/// Writes the files of a container with a hostname, and a place on a bridge where it has one.
+pub fn files(spec: &NetworkSpec, hostname: &str, state: Option<&NetworkState>) -> NameFiles {
     let none = NameSettings::default();
     let names = spec.names().unwrap_or(&none);
     let resolv_conf = match spec {
@@ -33,13 +32,13 @@ pub fn files(spec: &NetworkSpec, hostname: &str, address: Option<IpAddr>) -> Nam
         NetworkSpec::Bridge(_) | NetworkSpec::Isolated(_) => resolv_conf(names, false),
     };
     NameFiles {
-        hosts: hosts(spec, names, hostname, address),
+        hosts: hosts(spec, names, hostname, state),
         hostname: format!("{hostname}\n"),
         resolv_conf,
     }
 }
 
-fn hosts(spec: &NetworkSpec, names: &NameSettings, hostname: &str, address: Option<IpAddr>) -> String {
+fn hosts(spec: &NetworkSpec, names: &NameSettings, hostname: &str, state: Option<&NetworkState>) -> String {
     let mut text = String::new();
     if matches!(spec, NetworkSpec::Host(_)) && !names.host_hosts.is_empty() {
         text.push_str(&names.host_hosts);
@@ -56,10 +55,14 @@ fn hosts(spec: &NetworkSpec, names: &NameSettings, hostname: &str, address: Opti
         // Writing to a string can't fail.
         let _ = writeln!(text, "{ip}\t{name}");
     }
-    let own = match (spec, address) {
+    let gateway = state.map_or(Ipv4Addr::LOCALHOST, |state| state.gateway);
+    for name in &names.gateway_names {
+        let _ = writeln!(text, "{gateway}\t{name}");
+    }
+    let own = match (spec, state) {
         (NetworkSpec::Host(_), _) => None,
-        (_, Some(address)) => Some(address),
-        (_, None) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        (_, Some(state)) => Some(state.address),
+        (_, None) => Some(Ipv4Addr::LOCALHOST),
     };
     if let Some(address) = own {
         let short = hostname.split_once('.').map(|(short, _)| short);
@@ -235,14 +238,9 @@ mod tests {
         settings.extra_hosts = vec![("db".to_owned(), "10.0.0.5".parse().unwrap())];
         settings.aliases = vec!["web".to_owned()];
         let spec = NetworkSpec::Bridge(BridgeSpec::default_network(true, settings));
-        let files = files(&spec, "app.example", Some("10.9.0.2".parse().unwrap()));
-        assert!(
-            files
-                .hosts
-                .ends_with("10.0.0.5\tdb\n10.9.0.2\tapp.example app web\n"),
-            "{}",
-            files.hosts
-        );
+        let files = files(&spec, "app.example", None);
+        let end = "10.0.0.5\tdb\n127.0.0.1\tapp.example app web\n";
+        assert!(files.hosts.ends_with(end), "{}", files.hosts);
         assert_eq!(files.hostname, "app.example\n");
     }
 }
