@@ -1,6 +1,9 @@
 //! The coil binary as users meet it: each test runs it and looks at what it printed, how it ended and what it left.
 //!
 //! The suite runs as root on a machine that reaches a package index and a Debian mirror.
+//!
+//! A case that Docker has too can be proved on Docker first: with `COIL_TEST_REFERENCE=docker` the modules `run`, `containers`,
+//! `network` and `isolation` run Docker, which then must know an image `test/python` that has Python and the user 1000.
 
 mod bad_input;
 mod commands;
@@ -24,17 +27,22 @@ const USER: u32 = 12_345;
 const BINARY: &str = env!("CARGO_BIN_EXE_coil");
 const TARGET: &str = env!("CARGO_TARGET_TMPDIR");
 
+/// The program under test.
+fn binary() -> String {
+    std::env::var("COIL_TEST_REFERENCE").unwrap_or_else(|_| BINARY.to_owned())
+}
+
 /// An empty data root.
 fn fresh() -> Context {
-    Context::new(BINARY, TARGET)
+    Context::new(&binary(), TARGET)
 }
 
 /// The data root that these tests share: bases and images in it are made once.
 fn shared() -> Context {
-    Context::shared(BINARY, TARGET)
+    Context::shared(&binary(), TARGET)
 }
 
 /// An ordinary user's empty data root.
 fn user() -> Context {
-    Context::of_user(BINARY, TARGET, USER)
+    Context::of_user(&binary(), TARGET, USER)
 }
