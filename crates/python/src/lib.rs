@@ -5,9 +5,12 @@
 
 pub mod coil_settings;
 pub mod diagnostic;
+mod dockerignore;
+pub mod ignore_rules;
 mod lock_check;
 pub mod pinned;
 pub mod project_files;
+pub mod project_install;
 pub mod pyproject;
 pub mod python_choice;
 pub mod requirement;
@@ -24,10 +27,12 @@ pub mod wheel_name;
 
 pub use coil_settings::{CoilSettings, CommandSetting, PortSetting};
 pub use diagnostic::{Diagnostic, Location, Problem};
+pub use ignore_rules::{IgnoreRules, Verdict, secret_like};
 pub use pep440_rs::{Version, VersionSpecifiers};
 pub use pep508_rs::{ExtraName, MarkerEnvironment, MarkerTree, PackageName};
 pub use pinned::{Artifact, ArtifactKind, Direct, Pinned};
 pub use project_files::{DirEntry, FileError, MemoryFiles, ProjectFiles};
+pub use project_install::ProjectInstall;
 pub use pyproject::{Asked, PyProject, ScriptEntry};
 pub use python_choice::{
     AvailablePython, PythonChoice, PythonWish, choose_python, debian_pythons, python_version_file,

@@ -19,6 +19,9 @@ pub struct Pinned {
     /// The wheels and the source distribution that the lock names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<Artifact>,
+    /// The hashes of which one must fit, where the lock names no files but hashes (a requirements.txt).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hashes: Vec<Digest>,
     /// The index it comes from: an address without credentials, or a path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<String>,
@@ -40,6 +43,7 @@ impl Pinned {
             name: PackageName::from_str(name).expect("a literal name"),
             version: Some(Version::from_str(version).expect("a literal version")),
             artifacts: Vec::new(),
+            hashes: Vec::new(),
             index: None,
             extras: BTreeSet::new(),
             direct: None,

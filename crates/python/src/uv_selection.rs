@@ -138,6 +138,7 @@ impl UvLock {
                 name: package.name.clone(),
                 version: package.version.clone(),
                 artifacts: package.artifacts.clone(),
+                hashes: Vec::new(),
                 index: match &package.source {
                     LockedSource::Registry(index) => Some(index.clone()),
                     _ => None,
