@@ -60,12 +60,11 @@ fn tag(text: &str) -> (Tag, &str) {
         if rest.is_empty() {
             return (Tag { name, attributes }, rest);
         }
-        let end = rest[1..]
-            .find(|c: char| c.is_ascii_whitespace() || matches!(c, '=' | '>' | '/'))
-            .map_or(rest.len(), |end| end + 1);
-        if !rest.is_char_boundary(end) {
-            return (Tag { name, attributes }, "");
-        }
+        let end = rest
+            .char_indices()
+            .skip(1)
+            .find(|(_, c)| c.is_ascii_whitespace() || matches!(c, '=' | '>' | '/'))
+            .map_or(rest.len(), |(end, _)| end);
         let key = rest[..end].to_ascii_lowercase();
         rest = rest[end..].trim_start();
         let Some(value) = rest.strip_prefix('=') else {

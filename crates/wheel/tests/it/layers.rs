@@ -1,0 +1,323 @@
+//! Layers made of wheels: what is in them, that Python reads them, that they are the same each time.
+
+use std::process::Command;
+
+use coil_fetch::NoProgress;
+use coil_oci::Digest;
+use coil_wheel::layer::{LayerBlob, LayerError, LayerOptions, WheelFile, build_layers};
+
+use crate::support::{self, Scratch, options, output, python, tree, unpack};
+use crate::zips::{ZipEntry, wheel, with_metadata};
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..length).map(next).collect()
+}
+
+/// A wheel with something of every kind.
+fn odd_wheel(scratch: &Scratch) -> WheelFile {
+    scratch.wheel(wheel(
+        "odd",
+        "1.0",
+        vec![
+            ZipEntry::new("odd/__init__.py", b"ANSWER = 42\n"),
+            ZipEntry::new("odd/broken.py", b"def (:\n"),
+            ZipEntry::new("odd/big.bin", &noise(100_000)),
+            ZipEntry::stored("odd/stored.bin", &noise(20_000)),
+            ZipEntry::new("odd/tool.sh", b"#!/bin/sh\n").with(|entry| entry.mode = 0o100_755),
+            ZipEntry::new("odd/Case.py", b""),
+            ZipEntry::new("odd/case.py", b""),
+            ZipEntry::streamed("odd/späte.txt", b"late", true).with(|entry| entry.flags |= 0x800),
+            ZipEntry::new("odd-1.0.data/scripts/old", b"#!python -u\nprint('old')\n"),
+            ZipEntry::new("odd-1.0.data/scripts/shell", b"#!/bin/sh\necho shell\n"),
+            ZipEntry::new("odd-1.0.data/data/share/odd/x.txt", b"data"),
+            ZipEntry::new("odd-1.0.data/data/lib64/y.txt", b"link"),
+            ZipEntry::new("odd-1.0.data/headers/odd.h", b"header"),
+            ZipEntry::new("odd-1.0.data/platlib/odd_plat.py", b"PLAT = 1\n"),
+            ZipEntry::new(
+                "odd-1.0.dist-info/entry_points.txt",
+                b"[console_scripts]\nodd = odd:run [x]\n",
+            ),
+        ],
+    ))
+}
+
+fn build(scratch: &Scratch, wheels: Vec<WheelFile>, options: &LayerOptions) -> Result<LayerBlob, LayerError> {
+    build_layers(&scratch.store, &[wheels], options, &NoProgress).map(|mut layers| layers.remove(0))
+}
+
+/// The error with all its causes.
+fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[test]
+fn everything_of_a_wheel_stands_where_the_specification_says() {
+    let scratch = Scratch::new();
+    let mut odd = odd_wheel(&scratch);
+    odd.direct_url = Some(r#"{"url":"https://a.example/odd.whl","archive_info":{}}"#.into());
+    let options = options(python(), 2);
+    let layer = build(&scratch, vec![odd], &options).unwrap();
+    assert_eq!(
+        (layer.packages[0].name.as_str(), layer.packages[0].bytecode),
+        ("odd", 4)
+    );
+    let out = scratch.folder.path().join("out");
+    let members = unpack(&scratch.store.blob_path(&layer.digest), &out);
+    assert_eq!(members[0], "opt 755 1000000 0 0");
+    assert!(members.is_sorted_by_key(|member| member.split(' ').next().map(str::to_owned)));
+    let site = options.environment.site_packages();
+    let files = tree(&out);
+    let text = |path: &str| String::from_utf8(files[path].1.clone()).unwrap();
+    assert!(files["opt/venv/bin/odd"].0);
+    assert!(text("opt/venv/bin/odd").starts_with("#!/opt/venv/bin/python\n"));
+    assert_eq!(
+        text("opt/venv/bin/old"),
+        "#!/opt/venv/bin/python -u\nprint('old')\n"
+    );
+    assert!(files["opt/venv/bin/shell"].0);
+    assert_eq!(text("opt/venv/share/odd/x.txt"), "data");
+    assert_eq!(text("opt/venv/lib/y.txt"), "link");
+    assert_eq!(
+        text(&format!("{}/odd.h", options.environment.headers("odd"))),
+        "header"
+    );
+    assert!(files.contains_key(&format!("{site}/odd_plat.py")));
+    assert!(files[&format!("{site}/odd/tool.sh")].0 && !files[&format!("{site}/odd/Case.py")].0);
+    assert!(files[&format!("{site}/odd/big.bin")].1 == noise(100_000));
+    assert!(files[&format!("{site}/odd/stored.bin")].1 == noise(20_000));
+    assert_eq!(text(&format!("{site}/odd-1.0.dist-info/INSTALLER")), "coil\n");
+    assert!(files.contains_key(&format!("{site}/odd-1.0.dist-info/direct_url.json")));
+    let tag = options.environment.cache_tag();
+    assert!(!files.contains_key(&format!("{site}/odd/__pycache__/broken.{tag}.pyc")));
+    let record = text(&format!("{site}/odd-1.0.dist-info/RECORD"));
+    let listed = coil_wheel::record::parse(&record).unwrap();
+    for path in files.keys() {
+        let name = match path.strip_prefix(&format!("{site}/")) {
+            Some(below) => below.to_owned(),
+            None => format!("../../../{}", path.strip_prefix("opt/venv/").unwrap()),
+        };
+        let line = listed
+            .get(&name)
+            .unwrap_or_else(|| panic!("{name} is not in RECORD"));
+        let unhashed = name.ends_with(".pyc") || name.ends_with("/RECORD");
+        assert_eq!(line.hash.is_none(), unhashed, "{name}");
+        assert!(
+            unhashed || line.hash == Some(coil_wheel::record::RecordHash::of(&files[path].1)),
+            "{name}"
+        );
+    }
+    assert_eq!(listed.len(), files.len());
+}
+
+#[test]
+fn the_bytecode_is_what_python_would_load() {
+    let scratch = Scratch::new();
+    let options = options(python(), 1);
+    let layer = build(&scratch, vec![odd_wheel(&scratch)], &options).unwrap();
+    let out = scratch.folder.path().join("out");
+    unpack(&scratch.store.blob_path(&layer.digest), &out);
+    let site = options.environment.site_packages();
+    // With the source changed, only an unchecked hash makes Python keep the old answer.
+    std::fs::write(out.join(&site).join("odd/__init__.py"), "ANSWER = 43\n").unwrap();
+    let code = "import odd, sys; c = odd.__spec__.loader.get_code('odd'); print(odd.ANSWER, c.co_filename)";
+    let mut command = Command::new("python3");
+    let told = output(
+        command
+            .args(["-B", "-c", code])
+            .env("PYTHONPATH", out.join(&site)),
+    );
+    // co_filename is set to the real path when a module is loaded; the stored one is looked at below.
+    assert!(told.starts_with("42 "), "{told}");
+    let tag = options.environment.cache_tag();
+    let code = "import marshal, sys; print(marshal.loads(open(sys.argv[1], 'rb').read()[16:]).co_filename)";
+    let mut command = Command::new("python3");
+    let pyc = out
+        .join(&site)
+        .join(format!("odd/__pycache__/__init__.{tag}.pyc"));
+    assert_eq!(
+        output(command.args(["-c", code]).arg(pyc)).trim(),
+        format!("/{site}/odd/__init__.py")
+    );
+}
+
+#[test]
+fn the_same_bytes_whatever_the_threads_and_the_store() {
+    let mut answers = Vec::new();
+    for threads in [1, 3] {
+        let scratch = Scratch::new();
+        let wheels = vec![odd_wheel(&scratch), many_modules(&scratch)];
+        answers.push(build(&scratch, wheels, &options(python(), threads)).unwrap());
+    }
+    assert_eq!(answers[0], answers[1]);
+}
+
+fn many_modules(scratch: &Scratch) -> WheelFile {
+    let source = |number: u32| {
+        format!(
+            "import foo, module_{number}\nNAMES = {{'alpha{number}', 'beta', 'gamma'}}\n\
+             def check(x):\n    return x in {{'alpha', 'beta{number}', 'gamma'}} or foo.bar{number}(x, key='value')\n"
+        )
+        .repeat(20)
+    };
+    let module = |number| ZipEntry::new(&format!("many/module_{number}.py"), source(number).as_bytes());
+    scratch.wheel(wheel("many", "2.0", (0..60).map(module).collect()))
+}
+
+#[test]
+fn the_digests_are_those_of_the_blob_and_its_content() {
+    let scratch = Scratch::new();
+    let layer = build(&scratch, vec![odd_wheel(&scratch)], &options(python(), 2)).unwrap();
+    let blob = std::fs::read(scratch.store.blob_path(&layer.digest)).unwrap();
+    assert_eq!(
+        (Digest::of(&blob), blob.len() as u64),
+        (layer.digest.clone(), layer.size)
+    );
+    let code = "import gzip, hashlib, sys; d = gzip.open(sys.argv[1]).read(); print(hashlib.sha256(d).hexdigest(), len(d))";
+    let mut command = Command::new("python3");
+    let told = output(
+        command
+            .args(["-c", code])
+            .arg(scratch.store.blob_path(&layer.digest)),
+    );
+    assert_eq!(
+        told.trim(),
+        format!("{} {}", layer.diff_id.hex(), layer.uncompressed_size)
+    );
+}
+
+#[test]
+fn a_second_time_nothing_is_made() {
+    let scratch = Scratch::new();
+    let wheel = odd_wheel(&scratch);
+    let mut options = options(python(), 2);
+    let first = build(&scratch, vec![wheel.clone()], &options).unwrap();
+    std::fs::remove_file(&wheel.path).unwrap();
+    assert_eq!(build(&scratch, vec![wheel.clone()], &options).unwrap(), first);
+    // Another grouping needs the wheel, but no interpreter.
+    let wheel = odd_wheel(&scratch);
+    options.interpreter.as_mut().unwrap().program = "/nonexistent".into();
+    options.epoch += 1;
+    build(&scratch, vec![wheel], &options).unwrap();
+}
+
+#[test]
+fn wheels_that_lie_are_refused_and_leave_nothing() {
+    type Change = fn(&mut Vec<ZipEntry>);
+    let cases: [(Change, &str); 8] = [
+        (
+            |entries| entries.insert(0, ZipEntry::new("extra.py", b"")),
+            "extra.py is not listed in RECORD",
+        ),
+        (
+            |entries| drop(entries.remove(0)),
+            "is listed in RECORD but missing",
+        ),
+        (
+            |entries| entries[0] = ZipEntry::new("a.py", b"other"),
+            "another size",
+        ),
+        (
+            |entries| entries[0] = ZipEntry::new("a.py", b"A = 2\n"),
+            "another hash",
+        ),
+        (|entries| entries[2].name.clear(), "empty"),
+        (|entries| drop(entries.remove(3)), "has no WHEEL"),
+        (
+            |entries| entries.push(ZipEntry::new("b-1.dist-info/METADATA", b"")),
+            "several .dist-info",
+        ),
+        (
+            |entries| {
+                entries[2] = ZipEntry::new("lie-1.0.dist-info/METADATA", b"Name: truth\nVersion: 1.0\n")
+            },
+            "truth in its metadata",
+        ),
+    ];
+    for (change, expected) in cases {
+        let scratch = Scratch::new();
+        let mut entries = vec![ZipEntry::new("a.py", b"A = 1\n"), ZipEntry::new("b.py", b"")];
+        let (filename, _) = wheel("lie", "1.0", entries.clone());
+        entries = with_metadata("lie", "1.0", entries);
+        change(&mut entries);
+        let file = scratch.wheel((filename, crate::zips::zip(&entries)));
+        let error = build(&scratch, vec![file], &options(python(), 1)).unwrap_err();
+        assert!(words(&error).contains(expected), "{expected}: {}", words(&error));
+        let blobs = scratch.store.root().join("blobs");
+        let blobs = if blobs.exists() {
+            support::tree(&blobs)
+        } else {
+            Default::default()
+        };
+        assert!(
+            blobs.keys().all(|name| blobs[name].1.len() < 4096),
+            "{expected}: a layer is left"
+        );
+    }
+}
+
+#[test]
+fn wheels_that_would_replace_the_environment_are_refused() {
+    let texts = [
+        "[console_scripts]\npython = a:b\n",
+        "[console_scripts]\n../x = a:b\n",
+        "[gui_scripts]\na/b = a:b\n",
+    ];
+    for text in texts {
+        let scratch = Scratch::new();
+        let entry = ZipEntry::new("bad-1.dist-info/entry_points.txt", text.as_bytes());
+        let file = scratch.wheel(wheel("bad", "1", vec![entry]));
+        assert!(
+            build(&scratch, vec![file], &options(python(), 1)).is_err(),
+            "{text}"
+        );
+    }
+    for path in [
+        "data/pyvenv.cfg",
+        "data/bin/python",
+        "scripts/python3",
+        "unknown/x",
+        "data",
+    ] {
+        let scratch = Scratch::new();
+        let entry = ZipEntry::new(&format!("bad-1.data/{path}"), b"x");
+        let file = scratch.wheel(wheel("bad", "1", vec![entry]));
+        assert!(
+            build(&scratch, vec![file], &options(python(), 1)).is_err(),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn two_wheels_with_one_file_are_told() {
+    let scratch = Scratch::new();
+    let one = scratch.wheel(wheel(
+        "one",
+        "1",
+        vec![ZipEntry::new("shared.py", b"1"), ZipEntry::new("same.py", b"")],
+    ));
+    let two = scratch.wheel(wheel(
+        "two",
+        "1",
+        vec![ZipEntry::new("shared.py", b"2"), ZipEntry::new("same.py", b"")],
+    ));
+    let mut options = options(python(), 1);
+    options.interpreter = None;
+    let layer = build(&scratch, vec![one.clone(), two], &options).unwrap();
+    assert_eq!(layer.conflicts.len(), 1);
+    assert!(layer.conflicts[0].contains("shared.py"), "{:?}", layer.conflicts);
+    let folder = scratch.wheel(wheel("three", "1", vec![ZipEntry::new("shared.py/x.py", b"")]));
+    let error = build(&scratch, vec![one, folder], &options).unwrap_err();
+    assert!(words(&error).contains("a file in one wheel and a folder in another"));
+}
