@@ -15,7 +15,7 @@ use crate::pinned::{PinnedBase, PinnedPackage};
 use crate::release::{Listed, Release, compact_date};
 use crate::signature::Keyring;
 use crate::solve::{SolveError, solve};
-use crate::sources::{Mirror, SourcesConfig, Trust};
+use crate::sources::{DEBIAN_KEYRINGS, Mirror, SourcesConfig, Trust};
 use crate::suite::{NoPython, Suite};
 use crate::version::upstream;
 
@@ -360,7 +360,14 @@ impl Archive {
 
     fn keyring(&self, trust: &Trust) -> Result<Keyring, ResolveError> {
         match trust {
-            Trust::Debian => Ok(Keyring::debian()),
+            Trust::Debian => {
+                let mut keyring = Keyring::debian();
+                let host = DEBIAN_KEYRINGS
+                    .iter()
+                    .filter_map(|path| Keyring::parse(&std::fs::read(path).ok()?));
+                host.for_each(|found| keyring.join(found));
+                Ok(keyring)
+            }
             Trust::Inline(text) => {
                 let name = || "in the apt configuration (Signed-By)".to_string();
                 Keyring::parse(text.as_bytes()).ok_or_else(|| ResolveError::Keyring { name: name() })

@@ -7,19 +7,23 @@ use crate::index::{Package, PackageIndex};
 use crate::relation::Possibility;
 
 /// Needed by maintainer scripts alone, which are never run here; or made by coil itself.
-const NOT_FOLLOWED: [&str; 11] = [
+const NOT_FOLLOWED: [&str; 9] = [
     "debconf",
     "debconf-2.0",
     "cdebconf",
     "awk",
     "dpkg",
     "init-system-helpers",
-    "openssl",
-    "perl-base",
     "python3",
     "python3-minimal",
     "libpython3-stdlib",
 ];
+
+/// Whether a need is left alone: nobody asked for the package, and it would serve scripts only.
+fn is_left_alone(package: &str, wanted: &str) -> bool {
+    // The certificates need OpenSSL's command only to be gathered, which coil does.
+    NOT_FOLLOWED.contains(&wanted) || (package == "ca-certificates" && wanted == "openssl")
+}
 
 /// Why there is no set of packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,9 +95,10 @@ pub fn solve<'a>(
                 continue;
             }
             for mut group in package.needs(arch) {
-                if group.iter().any(|one| {
-                    NOT_FOLLOWED.contains(&one.name.as_str()) && !named.contains(one.name.as_str())
-                }) {
+                let left_alone = |one: &Possibility| {
+                    is_left_alone(package.name, &one.name) && !named.contains(one.name.as_str())
+                };
+                if group.iter().any(left_alone) {
                     continue;
                 }
                 match (group.len(), group.pop()) {

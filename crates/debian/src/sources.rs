@@ -9,7 +9,11 @@ use crate::suite::{ALL, Suite};
 pub const PUBLIC_MIRROR: &str = "http://deb.debian.org/debian";
 /// The public mirror of the security archive.
 pub const PUBLIC_SECURITY_MIRROR: &str = "http://deb.debian.org/debian-security";
-const PUBLIC_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Where Debian's package of archive keys puts them, by the package's age.
+pub const DEBIAN_KEYRINGS: [&str; 2] = [
+    "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "/usr/share/keyrings/debian-archive-keyring.pgp",
+];
 
 /// One file of the apt configuration.
 #[derive(Debug, Clone)]
@@ -23,7 +27,7 @@ pub struct SourceFile {
 /// Who may sign an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
-    /// Debian's archive keys, which coil brings along.
+    /// Debian's archive keys: those that coil brings along, and those that the host has of Debian's package.
     Debian,
     /// The keys of these files.
     Files(Vec<PathBuf>),
@@ -173,7 +177,9 @@ fn trust(signed_by: Option<&str>) -> Trust {
                 .filter(|word| word.starts_with('/'));
             let files: Vec<PathBuf> = words.map(PathBuf::from).collect();
             // A fingerprint alone names a key of apt's own store; Debian's keys are known here.
-            let debian = files.is_empty() || files == [PathBuf::from(PUBLIC_KEYRING)];
+            let debian = files
+                .iter()
+                .all(|file| DEBIAN_KEYRINGS.iter().any(|known| file == Path::new(known)));
             if debian {
                 Trust::Debian
             } else {
