@@ -1,4 +1,4 @@
-//! A package index on loopback that can misbehave: errors, cut connections, wrong bytes.
+//! A package index or Debian mirror on loopback that can misbehave: errors, cut connections, wrong bytes.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
@@ -120,6 +120,11 @@ impl PackageIndex {
             .insert(name.to_owned(), digest.hex().to_owned());
         content.files.insert(format!("/files/{name}"), bytes);
         digest
+    }
+
+    /// Offers bytes at any path; at a path that ends in `/`, for everything below that is not offered otherwise.
+    pub fn add_path(&self, path: &str, bytes: Vec<u8>) {
+        self.content().files.insert(path.to_owned(), bytes);
     }
 
     /// Makes the next `times` requests whose path contains `part` fail.
@@ -278,6 +283,11 @@ fn take_fault(faults: &mut Vec<(String, Fault, usize)>, path: &str) -> Option<Fa
 
 fn find(content: &Content, path: &str) -> (Option<Vec<u8>>, &'static str) {
     if let Some(body) = content.files.get(path) {
+        return (Some(body.clone()), "application/octet-stream");
+    }
+    let below =
+        |(folder, _): &(&String, &Vec<u8>)| folder.ends_with('/') && path.starts_with(folder.as_str());
+    if let Some((_, body)) = content.files.iter().find(below) {
         return (Some(body.clone()), "application/octet-stream");
     }
     let page = path

@@ -121,3 +121,52 @@ fn the_image_stays_as_it_is() {
     let look = "import os; print(os.path.exists('/etc/made'), os.path.exists('/etc/passwd'))";
     assert_eq!(inside(&context, &[], look), "False True");
 }
+
+#[test]
+fn a_working_directory_among_descriptors_leads_nowhere() {
+    let context = shared();
+    let image = context.python_image();
+    let look = "import os; print(os.readlink('/proc/self/cwd'), os.path.exists('/proc/self/cwd/etc/passwd'))";
+    for number in 3..12 {
+        let place = format!("/proc/self/fd/{number}");
+        let run = context
+            .coil(["run", "--rm", "-w", &place, image, "python3", "-c", look])
+            .run();
+        let inside = run.code() == 0 && run.word().starts_with("/proc/") && run.word().ends_with("False");
+        assert!(
+            run.code() != 0 || inside,
+            "{place} leads out of the container\n{run}"
+        );
+    }
+}
+
+#[test]
+fn a_bind_over_a_link_stays_inside() {
+    let context = shared();
+    let image = context.python_image();
+    let host = context.path().join("precious");
+    std::fs::create_dir(&host).expect("our own directory");
+    let trap = context.project(
+        "trap",
+        &[
+            ("link", &format!("-> {}", host.display())),
+            ("up", "-> ../../../.."),
+        ],
+    );
+    let data = context.project("data", &[("file.txt", "mounted")]);
+    let (trap, data) = (format!("{}:/trap", trap.display()), data.display().to_string());
+    for target in ["/trap/link/deep", "/trap/up/deep"] {
+        let bind = format!("{data}:{target}");
+        let script = "print('ran')";
+        let run = context
+            .coil([
+                "run", "--rm", "-v", &trap, "-v", &bind, image, "python3", "-c", script,
+            ])
+            .run();
+        assert!(
+            std::fs::read_dir(&host).expect("it is there").next().is_none(),
+            "made on the host\n{run}"
+        );
+        assert!(!std::path::Path::new("/deep").exists(), "made on the host\n{run}");
+    }
+}

@@ -13,6 +13,7 @@ mod determinism;
 mod examples;
 mod images;
 mod isolation;
+mod mirror;
 mod network;
 mod outputs;
 mod pack;
