@@ -3,17 +3,21 @@
 //! Pure: files come in through [`ProjectFiles`], and what goes out are values and [`Diagnostic`]s. Nothing here
 //! reads the environment, the clock, the disk or the network, and no code of a project is ever imported.
 
+pub mod coil_lock;
 pub mod coil_settings;
 pub mod diagnostic;
 mod dockerignore;
 pub mod ignore_rules;
 mod lock_check;
 pub mod pinned;
+pub mod project;
 pub mod project_files;
 pub mod project_install;
+pub mod pylock;
 pub mod pyproject;
 pub mod python_choice;
 pub mod requirement;
+pub mod requirements_file;
 mod shell_words;
 mod source_scan;
 pub mod start_command;
@@ -25,19 +29,25 @@ pub mod uv_settings;
 mod web_start;
 pub mod wheel_name;
 
+pub use coil_lock::{BasePackage, BasePins, CoilLock, Resolution};
 pub use coil_settings::{CoilSettings, CommandSetting, PortSetting};
 pub use diagnostic::{Diagnostic, Location, Problem};
 pub use ignore_rules::{IgnoreRules, Verdict, secret_like};
 pub use pep440_rs::{Version, VersionSpecifiers};
 pub use pep508_rs::{ExtraName, MarkerEnvironment, MarkerTree, PackageName};
 pub use pinned::{Artifact, ArtifactKind, Direct, Pinned};
+pub use project::{Packages, Project, ProjectLock, ProjectWishes};
 pub use project_files::{DirEntry, FileError, MemoryFiles, ProjectFiles};
 pub use project_install::ProjectInstall;
+pub use pylock::Pylock;
 pub use pyproject::{Asked, PyProject, ScriptEntry};
 pub use python_choice::{
     AvailablePython, PythonChoice, PythonWish, choose_python, debian_pythons, python_version_file,
 };
 pub use requirement::{GroupName, Requirement};
+pub use requirements_file::{
+    IndexOptions, RequirementEntry, RequirementsFile, ResolutionInput, Wanted, without_credentials,
+};
 pub use start_command::{DEFAULT_PORT, StartCommand, StartSearch};
 pub use target::{PythonVersion, Tag, TagRanks, Target};
 pub use uv_lock::{LockedPackage, LockedSource, UvLock};

@@ -1,0 +1,494 @@
+//! `coil.lock`: what the world may change under a project, pinned by hash at the first pack.
+//!
+//! ```toml
+//! version = 1
+//!
+//! [[base]]
+//! arch = "amd64"
+//! suite = "trixie"
+//! …
+//! [[base.package]]
+//! name = "libc6"
+//! …
+//!
+//! [[resolution]]
+//! arch = "amd64"
+//! python = "3.13"
+//! inputs = "sha256:…"
+//! [[resolution.package]]
+//! name = "flask"
+//! version = "3.0"
+//! artifacts = [
+//!     { filename = "flask-3.0-py3-none-any.whl", kind = "wheel", url = "…", sha256 = "sha256:…", size = 1 },
+//! ]
+//! ```
+
+use std::fmt::Write as _;
+
+use coil_oci::{Arch, Digest};
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::{Diagnostic, Problem};
+use crate::pinned::{Artifact, ArtifactKind, Direct, Pinned};
+use crate::toml_document::Document;
+
+/// The format's version.
+pub const VERSION: u32 = 1;
+
+/// The file's name.
+pub const FILE: &str = "coil.lock";
+
+/// A `coil.lock` file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoilLock {
+    /// The format's version: 1.
+    pub version: u32,
+    /// The base of each architecture, sorted by it and the suite.
+    #[serde(default, rename = "base")]
+    pub bases: Vec<BasePins>,
+    /// The packages of a project without a lock of its own, for each target, sorted.
+    #[serde(default, rename = "resolution")]
+    pub resolutions: Vec<Resolution>,
+}
+
+/// The Debian packages of a base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BasePins {
+    /// The processor.
+    pub arch: Arch,
+    /// The suite, `trixie`.
+    pub suite: String,
+    /// The hash of the InRelease file that the packages were taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_digest: Option<Digest>,
+    /// That file's date, as it is written in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// What was asked for, as one hash: a base that is asked for otherwise is pinned anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<String>,
+    /// The packages, sorted by name.
+    #[serde(default, rename = "package")]
+    pub packages: Vec<BasePackage>,
+}
+
+/// One Debian package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BasePackage {
+    /// The name.
+    pub name: String,
+    /// The version, with its epoch.
+    pub version: String,
+    /// Debian's architecture: `amd64` or `all`.
+    pub arch: String,
+    /// The SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// The size of the file in bytes.
+    pub size: u64,
+    /// The path in the archive: `pool/main/g/glibc/libc6_…deb`.
+    pub filename: String,
+    /// The whole address, where it is not the archive's usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+/// The packages that were found for one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolution {
+    /// The processor.
+    pub arch: Arch,
+    /// The Python's minor version, `3.13`.
+    pub python: String,
+    /// What was resolved, as one hash (see [`crate::ResolutionInput::digest`]).
+    pub inputs: Digest,
+    /// The packages, sorted by name.
+    #[serde(default, rename = "package")]
+    pub packages: Vec<Pinned>,
+}
+
+impl Default for CoilLock {
+    fn default() -> Self {
+        CoilLock {
+            version: VERSION,
+            bases: Vec::new(),
+            resolutions: Vec::new(),
+        }
+    }
+}
+
+impl CoilLock {
+    /// Reads the file's text; `file` is the path that errors name.
+    pub fn parse(file: &str, text: &str) -> Result<CoilLock, Diagnostic> {
+        #[derive(Deserialize)]
+        struct Header {
+            version: u32,
+        }
+        let document = Document { file, text };
+        let again = "remove the file and pack again to pin afresh";
+        let header: Header = toml::from_str(text).map_err(|error| document.syntax(&error).help(again))?;
+        if header.version != VERSION {
+            return Err(Diagnostic::new(
+                Problem::Unsupported,
+                format!(
+                    "{file} is of format version {}, and this coil reads version {VERSION}",
+                    header.version
+                ),
+            )
+            .in_file(file)
+            .help("use the coil that wrote it, or a newer one"));
+        }
+        toml::from_str(text).map_err(|error| document.syntax(&error).help(again))
+    }
+
+    /// The pinned base for an architecture and suite.
+    pub fn base(&self, arch: Arch, suite: &str) -> Option<&BasePins> {
+        self.bases
+            .iter()
+            .find(|base| base.arch == arch && base.suite == suite)
+    }
+
+    /// Pins a base, in place of the one for the same architecture.
+    pub fn set_base(&mut self, mut base: BasePins) {
+        base.packages.sort();
+        self.bases.retain(|other| other.arch != base.arch);
+        self.bases.push(base);
+        self.bases
+            .sort_by(|a, b| (a.arch, &a.suite).cmp(&(b.arch, &b.suite)));
+    }
+
+    /// The packages resolved for a target from these inputs; `None` if they changed since.
+    pub fn resolution(&self, arch: Arch, python: &str, inputs: &Digest) -> Option<&Resolution> {
+        self.resolutions
+            .iter()
+            .find(|found| found.arch == arch && found.python == python && found.inputs == *inputs)
+    }
+
+    /// Records the packages for a target, in place of the ones for the same architecture.
+    pub fn set_resolution(&mut self, mut resolution: Resolution) {
+        resolution.packages.sort_by(|a, b| a.name.cmp(&b.name));
+        self.resolutions.retain(|other| other.arch != resolution.arch);
+        self.resolutions.push(resolution);
+        self.resolutions
+            .sort_by(|a, b| (a.arch, &a.python).cmp(&(b.arch, &b.python)));
+    }
+
+    /// The file's text: the same for the same content, one package's file a line.
+    pub fn to_text(&self) -> String {
+        let mut text = format!(
+            "# Written by coil. Renew it with `coil lock --upgrade`.\nversion = {}\n",
+            self.version
+        );
+        for base in &self.bases {
+            text.push_str("\n[[base]]\n");
+            put(&mut text, "arch", base.arch.name());
+            put(&mut text, "suite", &base.suite);
+            put_some(
+                &mut text,
+                "release-digest",
+                base.release_digest.as_ref().map(ToString::to_string).as_deref(),
+            );
+            put_some(&mut text, "date", base.date.as_deref());
+            put_some(&mut text, "inputs", base.inputs.as_deref());
+            for package in &base.packages {
+                text.push_str("\n[[base.package]]\n");
+                put(&mut text, "name", &package.name);
+                put(&mut text, "version", &package.version);
+                put(&mut text, "arch", &package.arch);
+                put(&mut text, "sha256", &package.sha256);
+                let _ = writeln!(text, "size = {}", package.size);
+                put(&mut text, "filename", &package.filename);
+                put_some(&mut text, "url", package.url.as_deref());
+            }
+        }
+        for resolution in &self.resolutions {
+            text.push_str("\n[[resolution]]\n");
+            put(&mut text, "arch", resolution.arch.name());
+            put(&mut text, "python", &resolution.python);
+            put(&mut text, "inputs", &resolution.inputs.to_string());
+            for package in &resolution.packages {
+                write_package(&mut text, package);
+            }
+        }
+        text
+    }
+}
+
+fn write_package(text: &mut String, package: &Pinned) {
+    text.push_str("\n[[resolution.package]]\n");
+    put(text, "name", package.name.as_ref());
+    put_some(
+        text,
+        "version",
+        package.version.as_ref().map(ToString::to_string).as_deref(),
+    );
+    put_some(text, "index", package.index.as_deref());
+    let list = |items: Vec<String>| {
+        items
+            .iter()
+            .map(|item| quoted(item))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if !package.extras.is_empty() {
+        let _ = writeln!(
+            text,
+            "extras = [{}]",
+            list(package.extras.iter().map(ToString::to_string).collect())
+        );
+    }
+    if !package.hashes.is_empty() {
+        let _ = writeln!(
+            text,
+            "hashes = [{}]",
+            list(package.hashes.iter().map(ToString::to_string).collect())
+        );
+    }
+    if let Some(direct) = &package.direct {
+        let _ = writeln!(text, "direct = {{ {} }}", inline(&direct_fields(direct)));
+    }
+    if package.artifacts.is_empty() {
+        return;
+    }
+    text.push_str("artifacts = [\n");
+    for artifact in &package.artifacts {
+        let _ = writeln!(text, "    {{ {} }},", inline(&artifact_fields(artifact)));
+    }
+    text.push_str("]\n");
+}
+
+fn direct_fields(direct: &Direct) -> Vec<(&'static str, String)> {
+    let mut fields = Vec::new();
+    let mut add = |name, value: &str| fields.push((name, quoted(value)));
+    match direct {
+        Direct::Url { url, subdirectory } => {
+            add("kind", "url");
+            add("url", url);
+            subdirectory.iter().for_each(|value| add("subdirectory", value));
+        }
+        Direct::Git {
+            url,
+            commit,
+            requested,
+            subdirectory,
+        } => {
+            add("kind", "git");
+            add("url", url);
+            add("commit", commit);
+            requested.iter().for_each(|value| add("requested", value));
+            subdirectory.iter().for_each(|value| add("subdirectory", value));
+        }
+        Direct::Path { path } => {
+            add("kind", "path");
+            add("path", path);
+        }
+        Direct::Directory {
+            path,
+            editable,
+            is_virtual,
+        } => {
+            add("kind", "directory");
+            add("path", path);
+            fields.push(("editable", editable.to_string()));
+            if *is_virtual {
+                fields.push(("virtual", "true".to_owned()));
+            }
+        }
+    }
+    fields
+}
+
+fn artifact_fields(artifact: &Artifact) -> Vec<(&'static str, String)> {
+    let kind = match artifact.kind {
+        ArtifactKind::Wheel => "wheel",
+        ArtifactKind::Sdist => "sdist",
+    };
+    let mut fields = vec![("filename", quoted(&artifact.filename)), ("kind", quoted(kind))];
+    fields.extend(artifact.url.iter().map(|url| ("url", quoted(url))));
+    fields.extend(artifact.path.iter().map(|path| ("path", quoted(path))));
+    fields.extend(
+        artifact
+            .sha256
+            .iter()
+            .map(|digest| ("sha256", quoted(&digest.to_string()))),
+    );
+    fields.extend(artifact.size.iter().map(|size| ("size", size.to_string())));
+    fields
+}
+
+fn inline(fields: &[(&str, String)]) -> String {
+    fields
+        .iter()
+        .map(|(name, value)| format!("{name} = {value}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn put(text: &mut String, key: &str, value: &str) {
+    let _ = writeln!(text, "{key} = {}", quoted(value));
+}
+
+fn put_some(text: &mut String, key: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        put(text, key, value);
+    }
+}
+
+/// A TOML basic string.
+fn quoted(value: &str) -> String {
+    let mut text = String::with_capacity(value.len() + 2);
+    text.push('"');
+    for c in value.chars() {
+        match c {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            '\t' => text.push_str("\\t"),
+            '\r' => text.push_str("\\r"),
+            c if c.is_control() => {
+                let _ = write!(text, "\\u{:04X}", u32::from(c));
+            }
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> CoilLock {
+        let mut lock = CoilLock::default();
+        for arch in [Arch::Arm64, Arch::Amd64] {
+            lock.set_base(BasePins {
+                arch,
+                suite: "trixie".to_owned(),
+                release_digest: Some(Digest::of(b"release")),
+                date: Some("Sat, 15 Nov 2026 10:00:00 UTC".to_owned()),
+                inputs: None,
+                packages: ["zlib1g", "libc6"]
+                    .map(|name| BasePackage {
+                        name: name.to_owned(),
+                        version: "1:2.41-1".to_owned(),
+                        arch: arch.name().to_owned(),
+                        sha256: "ab".repeat(32),
+                        size: 7,
+                        filename: format!("pool/{name}.deb"),
+                        url: None,
+                    })
+                    .to_vec(),
+            });
+            let mut plain = Pinned::new("flask", "3.0");
+            plain.artifacts.push(Artifact {
+                url: Some("https://x.org/a \"b\"\\.whl".to_owned()),
+                sha256: Some(Digest::of(b"x")),
+                size: Some(10),
+                ..Artifact::wheel("flask-3.0-py3-none-any.whl")
+            });
+            plain.artifacts.push(Artifact::named("flask-3.0.tar.gz"));
+            plain.index = Some("https://pypi.org/simple".to_owned());
+            plain.extras.insert("async".parse().expect("a name"));
+            plain.hashes.push(Digest::of(b"y"));
+            let direct = |name: &str, direct| Pinned {
+                direct: Some(direct),
+                version: None,
+                ..Pinned::new(name, "1")
+            };
+            lock.set_resolution(Resolution {
+                arch,
+                python: "3.13".to_owned(),
+                inputs: Digest::of(b"inputs"),
+                packages: vec![
+                    plain,
+                    direct(
+                        "a",
+                        Direct::Url {
+                            url: "https://x.org/a.zip".to_owned(),
+                            subdirectory: Some("s".to_owned()),
+                        },
+                    ),
+                    direct(
+                        "b",
+                        Direct::Path {
+                            path: "./b.whl".to_owned(),
+                        },
+                    ),
+                    direct(
+                        "c",
+                        Direct::Directory {
+                            path: "c".to_owned(),
+                            editable: true,
+                            is_virtual: true,
+                        },
+                    ),
+                    direct(
+                        "d",
+                        Direct::Git {
+                            url: "https://x.org/d".to_owned(),
+                            commit: "0123456".to_owned(),
+                            requested: Some("v1".to_owned()),
+                            subdirectory: None,
+                        },
+                    ),
+                ],
+            });
+        }
+        lock
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let lock = full();
+        let text = lock.to_text();
+        let again = CoilLock::parse(FILE, &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(again, lock);
+        assert_eq!(again.to_text(), text);
+        assert!(text.find("\"amd64\"") < text.find("\"arm64\""), "sorted");
+    }
+
+    #[test]
+    fn lookups() {
+        let mut lock = full();
+        assert!(lock.base(Arch::Amd64, "trixie").is_some());
+        assert!(lock.base(Arch::Amd64, "sid").is_none());
+        assert!(
+            lock.resolution(Arch::Amd64, "3.13", &Digest::of(b"inputs"))
+                .is_some()
+        );
+        assert!(
+            lock.resolution(Arch::Amd64, "3.13", &Digest::of(b"other"))
+                .is_none()
+        );
+        assert!(
+            lock.resolution(Arch::Amd64, "3.11", &Digest::of(b"inputs"))
+                .is_none()
+        );
+        let new = BasePins {
+            suite: "sid".to_owned(),
+            ..lock.bases[0].clone()
+        };
+        lock.set_base(new);
+        assert!(
+            lock.base(Arch::Amd64, "trixie").is_none(),
+            "one base for each architecture"
+        );
+        assert_eq!(lock.bases.len(), 2);
+    }
+
+    #[test]
+    fn damaged_and_newer_files() {
+        let error = CoilLock::parse(FILE, "version = 2\n")
+            .expect_err("newer")
+            .to_string();
+        assert!(error.contains("format version 2"), "{error}");
+        let error = CoilLock::parse(FILE, "version = 1\n[[base]]\n")
+            .expect_err("damaged")
+            .to_string();
+        assert!(
+            error.contains("coil.lock:2:1") && error.contains("pack again"),
+            "{error}"
+        );
+    }
+}
