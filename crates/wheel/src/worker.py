@@ -56,7 +56,8 @@ def serve():
             answer()
         status = posix.waitpid(child, 0)[1]
         if status == 3 << 8:
-            return
+            # Leaving at once: an orderly end of the interpreter takes longer than compiling a file.
+            posix._exit(0)
         if status:
             give(b"\xfe\xff\xff\xff")
 

@@ -5,5 +5,6 @@ mod bytecode;
 mod indices;
 mod layers;
 mod real_wheels;
+mod resolving;
 mod support;
 mod zips;
