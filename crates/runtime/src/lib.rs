@@ -3,6 +3,7 @@
 pub mod capabilities;
 pub mod cgroup;
 pub mod control;
+mod exec;
 pub mod failure;
 mod frame;
 pub mod hidden_paths;
@@ -12,13 +13,18 @@ pub mod network;
 mod own_binary;
 pub mod ports;
 mod program;
+mod relay;
 pub mod seccomp;
 pub mod spec;
 mod start;
 pub mod state;
+mod sweep;
 mod timestamp;
+pub mod user;
 mod user_namespace;
 
+pub use exec::{ExecSpec, Stdio3, exec, exec_main};
 pub use failure::Failure;
 pub use monitor::monitor_main;
 pub use start::{StartError, Started, prepare, start};
+pub use sweep::sweep;

@@ -38,8 +38,8 @@ pub struct State {
     pub oom_killed: bool,
     /// Why it did not start, empty otherwise.
     pub error: String,
-    /// What the network side needs to find its way back.
-    pub network: serde_json::Value,
+    /// Its place on a bridge.
+    pub network: Option<crate::network::NetworkState>,
     /// Host ports that were bound.
     pub ports: Vec<crate::ports::PortMapping>,
     /// What the user should know.
@@ -88,5 +88,18 @@ pub fn is_alive(run_dir: &Path) -> bool {
 pub(crate) fn lock(run_dir: &Path) -> io::Result<Option<OwnedFd>> {
     let path = run_dir.join("lock");
     let lock = file::open_at(file::here(), &path, libc::O_RDWR | libc::O_CREAT, 0o600)?;
+    // Who asks whether the container lives holds the lock for a moment.
+    for _ in 0..100 {
+        if file::try_lock(&lock)? {
+            return Ok(Some(lock));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Ok(None)
+}
+
+/// Takes a container's lock at once or not at all.
+pub(crate) fn try_lock(run_dir: &Path) -> io::Result<Option<OwnedFd>> {
+    let lock = file::open_at(file::here(), &run_dir.join("lock"), libc::O_RDWR | libc::O_CREAT, 0o600)?;
     Ok(file::try_lock(&lock)?.then_some(lock))
 }

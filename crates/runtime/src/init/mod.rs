@@ -71,6 +71,9 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
     mounts::name_files(&root, spec)?;
     mounts::user_mounts(&root, &spec.mounts)?;
 
+    if spec.network.has_namespace() {
+        crate::network::raise_loopback().map_err(|error| Failure::new("network", &error, &error.source))?;
+    }
     process::set_hostname(&spec.hostname).stage("init", "cannot set the host name")?;
     kernel_settings(&proc, spec)?;
     mounts::protect(&root, &spec.readonly_paths)?;

@@ -194,7 +194,7 @@ fn clone(
         }
         Cloned::Parent { pid, pidfd } => {
             drop((standard, go, report, terminals));
-            let started = networking.attach(spec, pid).and_then(|()| {
+            let started = networking.attach(pid).and_then(|()| {
                 // When the first process is gone already, it has reported why.
                 let _ = file::write(&guard, b"g");
                 let mut bytes = Vec::new();

@@ -1,13 +1,11 @@
-//! The monitor's dealings with the network: ports taken before the start, the rest once the namespace is there.
+//! The monitor's dealings with the network: ports and address taken before the start, the rest once the namespace
+//! is there.
 
 use crate::failure::{Failure, Stage, error_text};
-use crate::network::{self, NetworkError, NetworkSpec, NetworkState};
+use crate::network::{self, NetworkSpec, NetworkState};
 use crate::ports::{Dialer, Forwarder, PortMapping};
 use crate::spec::ContainerSpec;
 use crate::state;
-use coil_sys::netlink::within_network;
-use std::fs::File;
-use std::os::fd::AsFd as _;
 use std::path::Path;
 
 const STAGE: &str = "network";
@@ -16,7 +14,6 @@ const STAGE: &str = "network";
 pub(super) struct Networking {
     pub forwarder: Option<Forwarder>,
     place: Option<NetworkState>,
-    notices: Vec<String>,
 }
 
 impl Networking {
@@ -27,43 +24,48 @@ impl Networking {
             _ if spec.ports.is_empty() => None,
             _ => Some(Forwarder::bind(&spec.ports).map_err(|error| Failure::refused(STAGE, full_text(&error)))?),
         };
-        // The run root is shared by all containers of a data root; each has its folder there.
-        let run_root = spec.run_dir.parent().unwrap_or(Path::new("/run/coil"));
-        let is_alive = |id: &str| id == spec.id || state::is_alive(&run_root.join(id));
-        let mut place = network::prepare(&spec.network, run_root, &spec.id, &is_alive).map_err(refused)?;
-        let notices = place.as_mut().map(|place| std::mem::take(&mut place.notices)).unwrap_or_default();
-        let networking = Self { forwarder, place, notices };
-        let files = network::files(&spec.network, &spec.hostname, networking.place.as_ref());
+        let run_root = spec.run_dir.parent().unwrap_or(Path::new("/"));
+        let is_alive = |id: &str| state::is_alive(&run_root.join(id));
+        let place = network::prepare(&spec.network, run_root, &spec.id, &is_alive)
+            .map_err(|error| Failure::refused(STAGE, full_text(&error)))?;
+        let networking = Self { forwarder, place };
+        match networking.write_name_files(spec) {
+            Ok(()) => Ok(networking),
+            Err(failure) => {
+                networking.detach();
+                Err(failure)
+            }
+        }
+    }
+
+    fn write_name_files(&self, spec: &ContainerSpec) -> Result<(), Failure> {
+        let files = network::files(&spec.network, &spec.hostname, self.place.as_ref());
         for (name, text) in
             [("hosts", &files.hosts), ("hostname", &files.hostname), ("resolv.conf", &files.resolv_conf)]
         {
             let path = spec.container_dir.join(name);
             std::fs::write(&path, text).stage(STAGE, format_args!("cannot write {}", path.display()))?;
         }
-        Ok(networking)
+        Ok(())
     }
 
     /// No network at all, when it was never prepared.
     pub(super) fn nothing() -> Self {
-        Self { forwarder: None, place: None, notices: Vec::new() }
+        Self { forwarder: None, place: None }
     }
 
     /// What `state.json` keeps of it.
-    pub(super) fn state(&self) -> serde_json::Value {
-        self.place.as_ref().and_then(|place| serde_json::to_value(place).ok()).unwrap_or_default()
+    pub(super) fn state(&self) -> Option<NetworkState> {
+        self.place.clone()
     }
 
     /// Wires the namespace of the container's first process.
-    pub(super) fn attach(&mut self, spec: &ContainerSpec, pid: i32) -> Result<(), Failure> {
-        if !spec.network.has_namespace() {
-            return Ok(());
-        }
-        let net = File::open(format!("/proc/{pid}/ns/net")).stage(STAGE, "cannot open the container's network")?;
-        match &self.place {
-            Some(place) => network::attach(place, net.as_fd()).map_err(refused)?,
-            None => within_network(net.as_fd(), network::configure_namespace)
-                .stage(STAGE, "cannot join the container's network")?
-                .map_err(|error| refused(NetworkError::Kernel(error)))?,
+    pub(super) fn attach(&mut self, pid: i32) -> Result<(), Failure> {
+        if let Some(place) = &self.place {
+            let path = format!("/proc/{pid}/ns/net");
+            let net = std::fs::File::open(&path).stage(STAGE, &path)?;
+            network::attach(place, std::os::fd::AsFd::as_fd(&net))
+                .map_err(|error| Failure::refused(STAGE, full_text(&error)))?;
         }
         if let Some(forwarder) = &mut self.forwarder {
             let dialer = match &self.place {
@@ -86,22 +88,16 @@ impl Networking {
 
     /// What the network side has to tell the user, once.
     pub(super) fn notices(&mut self) -> Vec<String> {
-        let mut notices = std::mem::take(&mut self.notices);
-        notices.extend(self.forwarder.as_mut().map(Forwarder::take_notices).unwrap_or_default());
-        notices
+        let place = self.place.as_mut().map(|place| std::mem::take(&mut place.notices)).unwrap_or_default();
+        place.into_iter().chain(self.forwarder.iter_mut().flat_map(Forwarder::take_notices)).collect()
     }
 
-    /// Gives everything back.
+    /// Gives everything back. What fails is taken back by the next container or the next sweep.
     pub(super) fn detach(self) {
         if let Some(place) = &self.place {
-            // What stays is taken back by the next container or sweep.
             let _ = network::detach(place);
         }
     }
-}
-
-fn refused(error: NetworkError) -> Failure {
-    Failure::refused(STAGE, full_text(&error))
 }
 
 /// An error with its sources, as one line.

@@ -2,3 +2,6 @@
 
 mod network;
 mod ports;
+mod commands;
+mod container;
+mod run;

@@ -1,0 +1,44 @@
+//! Clearing up after a monitor that was killed: its container is dead, or is killed now.
+
+use crate::network;
+use crate::spec::ContainerSpec;
+use crate::state::{self, State, Status};
+use coil_sys::process;
+use std::io;
+use std::path::Path;
+
+/// Clears up what a container left behind, if its monitor is gone; true when there was something to clear up.
+///
+/// Ends every process in its control groups, removes the groups, gives its address back and writes its state. May be
+/// called at any time by anybody; a container whose monitor lives is left alone.
+pub fn sweep(container_dir: &Path, run_dir: &Path) -> io::Result<bool> {
+    let state = State::load(container_dir)?;
+    if state.status != Status::Running && !run_dir.exists() {
+        return Ok(false);
+    }
+    if !run_dir.exists() {
+        // After a boot: nothing of it runs.
+        state.orphaned().save(container_dir)?;
+        return Ok(true);
+    }
+    // Held while we clear up, so that nobody starts it meanwhile.
+    let Some(lock) = state::try_lock(run_dir)? else { return Ok(false) };
+    let bytes = std::fs::read(container_dir.join("spec.json"))?;
+    let spec: ContainerSpec = serde_json::from_slice(&bytes)?;
+    for pid in spec.cgroup.processes() {
+        // It may be gone by now.
+        let _ = process::kill(pid, libc::SIGKILL);
+    }
+    let removed = spec.cgroup.remove();
+    if let Some(place) = &state.network {
+        let _ = network::detach(place);
+    }
+    if spec.auto_remove {
+        std::fs::remove_dir_all(container_dir)?;
+    } else {
+        state.orphaned().save(container_dir)?;
+    }
+    std::fs::remove_dir_all(run_dir)?;
+    drop(lock);
+    removed.map(|()| true)
+}
