@@ -146,8 +146,11 @@ impl AsFd for Signals {
 pub fn reset_signals() -> io::Result<()> {
     for signal in 1..=64 {
         if signal != libc::SIGKILL && signal != libc::SIGSTOP {
-            // SAFETY: the default action needs no handler; 32 and 33 are refused by the C library, which is fine.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
+            // By the kernel's own call: the C library refuses 32 and 33, which it uses itself and which may come
+            // to us ignored.
+            let default = [0u64; 4];
+            // SAFETY: all-zero is the kernel's sigaction for the default action, smaller than this on every machine.
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &default, std::ptr::null::<u8>(), 8) };
         }
     }
     let none = signal_set(&[]);

@@ -1,14 +1,64 @@
-//! The monitor and the exec helper as a program of their own, for this crate's tests.
+//! The monitor and the exec helper as a program of their own, for this crate's tests; and `run DIRECTORY` and
+//! `run-in DIRECTORY WORD…`, with which the tests do as another user what they do themselves as root.
 
-use std::process::ExitCode;
+use coil_runtime::spec::ContainerSpec;
+use coil_runtime::{ExecSpec, Stdio3};
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
     let rest = args.get(3..).unwrap_or_default();
-    let code = match args.get(1..3) {
-        Some([internal, role]) if internal == "internal" && role == "monitor" => coil_runtime::monitor_main(rest),
-        Some([internal, role]) if internal == "internal" && role == "exec" => coil_runtime::exec_main(rest),
+    let role = args.get(2).map(String::as_str);
+    let code = match role.filter(|_| args[1] == "internal") {
+        Some("monitor") => coil_runtime::monitor_main(rest),
+        Some("exec") => coil_runtime::exec_main(rest),
+        Some("run") => run(rest),
+        Some("run-in") => run_in(rest),
         _ => 125,
     };
     ExitCode::from(u8::try_from(code).unwrap_or(125))
+}
+
+fn spec(directory: &str) -> ContainerSpec {
+    let bytes = std::fs::read(Path::new(directory).join("spec.json")).expect("spec.json is there");
+    serde_json::from_slice(&bytes).expect("spec.json is a spec")
+}
+
+fn run(args: &[String]) -> i32 {
+    let spec = spec(&args[0]);
+    match coil_runtime::start(Path::new("/proc/self/exe"), &spec, true) {
+        Ok(started) => {
+            let client = started.client.expect("attached");
+            client.copy_output(std::io::stdout(), std::io::stderr()).expect("an end").code
+        }
+        Err(error) => {
+            use std::io::Write;
+            writeln!(std::io::stderr(), "{error}").expect("standard error");
+            error.exit_code()
+        }
+    }
+}
+
+fn run_in(args: &[String]) -> i32 {
+    let container = spec(&args[0]);
+    let command = ExecSpec {
+        args: args[1..].to_vec(),
+        env: container.env.clone(),
+        cwd: "/".to_owned(),
+        user: container.user.clone(),
+        terminal: false,
+        tty_size: None,
+        capabilities: None,
+    };
+    let stdio = Stdio3 { input: Stdio::null(), output: Stdio::inherit(), errors: Stdio::inherit() };
+    let exe = Path::new("/proc/self/exe");
+    match coil_runtime::exec(exe, &container.container_dir, &container.run_dir, &command, stdio) {
+        Ok(code) => code,
+        Err(error) => {
+            use std::io::Write;
+            writeln!(std::io::stderr(), "{error}").expect("standard error");
+            error.exit_code()
+        }
+    }
 }

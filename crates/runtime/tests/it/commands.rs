@@ -12,7 +12,7 @@ fn field<'a>(text: &'a str, name: &str) -> &'a str {
 fn a_command_is_as_confined_as_its_container() {
     let container = Container::new(&["pause"]);
     let _started = container.started();
-    let spec = container.exec_spec(&["cat", "/proc/self/status", "calls", "fds", "exit", "9"]);
+    let spec = container.exec_spec(&["fds", "cat", "/proc/self/status", "calls", "exit", "9"]);
     let (text, code) = container.exec(&spec).expect("exec");
     assert_eq!(code, 9);
     for (name, value) in [

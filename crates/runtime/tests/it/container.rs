@@ -80,10 +80,6 @@ impl Container {
         Self { home, spec }
     }
 
-    pub(crate) fn layer(&self) -> &Path {
-        &self.spec.layers[0]
-    }
-
     pub(crate) fn start(&self) -> Result<Started, StartError> {
         coil_runtime::start(&exe(), &self.spec, true)
     }

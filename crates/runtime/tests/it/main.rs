@@ -2,6 +2,8 @@
 
 mod network;
 mod ports;
+mod probe;
 mod commands;
 mod container;
 mod run;
+mod rootless;

@@ -101,7 +101,7 @@ int main(int argc, char **argv) {
             result("ptrace", syscall(SYS_ptrace, 0, 0, 0, 0));
         }
         else if (!strcmp(word, "fork")) { int n = atoi(next), made = 0; for (int k = 0; k < n; k++) { pid_t p = fork(); if (p == 0) pause(); if (p > 0) made++; } printf("forked %d\n", made); i++; }
-        else if (!strcmp(word, "eat")) { size_t n = (size_t)atoi(next) << 20; char *m = malloc(n); for (size_t k = 0; k < n; k += 4096) m[k] = 1; printf("ate %s\n", next); i++; }
+        else if (!strcmp(word, "eat")) { size_t n = (size_t)atoi(next) << 20; volatile char *m = malloc(n); for (size_t k = 0; k < n; k += 4096) m[k] = 1; printf("ate %s\n", next); i++; }
         else if (!strcmp(word, "pause")) { fflush(stdout); for (;;) pause(); }
         else if (!strcmp(word, "default-term")) signal(SIGTERM, SIG_DFL);
         else if (!strcmp(word, "ignored")) { for (int s = 1; s < 32; s++) { struct sigaction a; sigaction(s, 0, &a); if (a.sa_handler == SIG_IGN) printf("ignored %d\n", s); } sigset_t m; sigprocmask(0, 0, &m); for (int s = 1; s < 64; s++) if (sigismember(&m, s) == 1) printf("blocked %d\n", s); }
