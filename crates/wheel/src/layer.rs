@@ -112,7 +112,21 @@ pub fn build_layers(
     if !missing.is_empty() {
         let total = missing.len() as u64;
         progress.begin("layers", Some(total));
-        let result = build_missing(store, groups, &missing, options, progress);
+        let mut result = build_missing(store, groups, &missing, options, progress);
+        // A crash of the machine can leave kept bytecode damaged: it goes, and is made again, once for each wheel.
+        for _ in groups.iter().flatten() {
+            let Err(LayerError {
+                fault: LayerFault::Kept { blob, .. },
+                ..
+            }) = &result
+            else {
+                break;
+            };
+            if std::fs::remove_file(store.blob_path(blob)).is_err() {
+                break;
+            }
+            result = build_missing(store, groups, &missing, options, progress);
+        }
         progress.end("layers");
         for (index, layer) in missing.into_iter().zip(result?) {
             let fail = |source| LayerError {

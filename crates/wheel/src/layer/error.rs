@@ -31,6 +31,13 @@ pub enum LayerFault {
         /// The file's path in the image.
         file: String,
     },
+    /// Bytecode that was kept in the store is no longer what it was.
+    Kept {
+        /// The blob that holds it.
+        blob: coil_oci::Digest,
+        /// What is wrong with it.
+        source: ArchiveError,
+    },
     /// A path is a file in one wheel and a folder in another.
     FileAndFolder {
         /// The path in the image.
@@ -48,7 +55,7 @@ impl LayerError {
             LayerFault::FileAndFolder { .. } => {
                 Some("these two packages cannot be installed together: drop one")
             }
-            LayerFault::Bytecode(_) | LayerFault::Store(_) => None,
+            LayerFault::Bytecode(_) | LayerFault::Store(_) | LayerFault::Kept { .. } => None,
         }
     }
 }
@@ -63,6 +70,7 @@ impl fmt::Display for LayerError {
             LayerFault::Install(_) => f.write_str("the wheel cannot be installed"),
             LayerFault::Bytecode(_) => f.write_str("its bytecode cannot be made"),
             LayerFault::Store(_) => f.write_str("the layer cannot be written to the store"),
+            LayerFault::Kept { .. } => f.write_str("its bytecode in the store is damaged"),
             LayerFault::Hash { file } => write!(f, "{file} has another hash than the wheel's RECORD tells"),
             LayerFault::FileAndFolder { path } => {
                 write!(f, "{path} is a file in one wheel and a folder in another")
@@ -78,6 +86,7 @@ impl std::error::Error for LayerError {
             LayerFault::Install(source) => Some(source),
             LayerFault::Bytecode(source) => Some(source),
             LayerFault::Store(source) => Some(source),
+            LayerFault::Kept { source, .. } => Some(source),
             LayerFault::Hash { .. } | LayerFault::FileAndFolder { .. } => None,
         }
     }

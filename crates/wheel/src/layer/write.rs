@@ -26,7 +26,7 @@ struct Item<'a> {
 
 enum ItemSource<'a> {
     Planned(&'a PlannedFile),
-    Bytecode(&'a PycFile),
+    Bytecode(&'a PycSet, &'a PycFile),
     Made(Vec<u8>),
 }
 
@@ -132,8 +132,10 @@ fn gather<'a>(
         for (path, file) in &opened.plan.files {
             add(path.clone(), ItemSource::Planned(file));
         }
-        for file in set.iter().flat_map(|set| &set.files) {
-            add(file.path.clone(), ItemSource::Bytecode(file));
+        if let Some(set) = set {
+            for file in &set.files {
+                add(file.path.clone(), ItemSource::Bytecode(set, file));
+            }
         }
         add(opened.plan.record_path.clone(), ItemSource::Made(record));
     }
@@ -144,7 +146,7 @@ fn gather<'a>(
 fn same(old: &Item<'_>, new: &Item<'_>) -> bool {
     match (&old.source, &new.source) {
         (ItemSource::Planned(old), ItemSource::Planned(new)) => old.line == new.line,
-        (ItemSource::Bytecode(old), ItemSource::Bytecode(new)) => {
+        (ItemSource::Bytecode(_, old), ItemSource::Bytecode(_, new)) => {
             (old.crc32, old.size) == (new.crc32, new.size)
         }
         _ => false,
@@ -193,7 +195,7 @@ impl Task {
     ) -> Result<(), LayerFault> {
         match &item.source {
             ItemSource::Made(content) => self.content(path, 0o644, content).map_err(LayerFault::Store),
-            ItemSource::Bytecode(file) => {
+            ItemSource::Bytecode(set, file) => {
                 let span = Span {
                     file: bytecode.expect("a wheel with bytecode has the blob that holds it"),
                     name: path,
@@ -203,7 +205,13 @@ impl Task {
                     size: file.size,
                     crc32: file.crc32,
                 };
-                self.span(path, 0o644, &span, None)
+                self.span(path, 0o644, &span, None).map_err(|fault| match fault {
+                    LayerFault::Archive(source) => LayerFault::Kept {
+                        blob: set.blob.clone(),
+                        source,
+                    },
+                    other => other,
+                })
             }
             ItemSource::Planned(file) => match &file.source {
                 FileSource::Bytes(content) => {

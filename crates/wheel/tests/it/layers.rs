@@ -212,6 +212,25 @@ fn a_second_time_nothing_is_made() {
 }
 
 #[test]
+fn damaged_bytecode_in_the_store_is_made_again() {
+    let scratch = Scratch::new();
+    let mut options = options(python(), 2);
+    let layer = build(&scratch, vec![odd_wheel(&scratch)], &options).unwrap();
+    for entry in std::fs::read_dir(scratch.store.blob_path(&layer.digest).parent().unwrap()).unwrap() {
+        let path = entry.unwrap().path();
+        let length = path.metadata().unwrap().len() as usize;
+        std::fs::write(path, vec![0; length]).unwrap();
+    }
+    options.epoch += 1;
+    let again = build(&scratch, vec![odd_wheel(&scratch)], &options).unwrap();
+    unpack(
+        &scratch.store.blob_path(&again.digest),
+        &scratch.folder.path().join("out"),
+    );
+    assert_eq!(again.uncompressed_size, layer.uncompressed_size);
+}
+
+#[test]
 fn wheels_that_lie_are_refused_and_leave_nothing() {
     type Change = fn(&mut Vec<ZipEntry>);
     let cases: [(Change, &str); 8] = [

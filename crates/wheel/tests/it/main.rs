@@ -1,5 +1,7 @@
 //! Wheels as users meet them: real ones installed beside pip, layers read by Python, hostile ones refused.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops there")]
+
 mod archives;
 mod bytecode;
 mod indices;

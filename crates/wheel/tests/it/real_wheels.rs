@@ -9,8 +9,16 @@ use coil_wheel::layer::{WheelFile, build_layers};
 
 use crate::support::{Scratch, Tree, options, output, python, tree, unpack};
 
-/// Wheels of different kinds: compiled ones, one with thousands of files, one with a `.data` folder, one with scripts.
-const PROJECTS: [&str; 6] = ["pydantic-core", "numpy", "django", "six", "uvicorn", "jmespath"];
+/// Wheels of different kinds: compiled ones, one with thousands of files, ones with scripts, one with headers.
+const PROJECTS: [&str; 7] = [
+    "pydantic-core",
+    "numpy",
+    "django",
+    "six",
+    "uvicorn",
+    "jmespath",
+    "greenlet",
+];
 
 fn pip(arguments: &[&str]) -> Command {
     let mut command = Command::new("python3");
