@@ -140,7 +140,11 @@ pub fn confine(keep: CapabilitySet, filter: Option<&[Instruction]>) -> io::Resul
             Some(_) => {}
         }
     }
-    let left = if process::effective_uid() == 0 { keep.0 & now.permitted } else { 0 };
+    let left = if process::effective_uid() == 0 {
+        keep.0 & now.permitted
+    } else {
+        0
+    };
     privilege::set_capabilities(CapabilitySets {
         effective: left,
         permitted: left,

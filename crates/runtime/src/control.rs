@@ -42,7 +42,10 @@ const SOCKET: &str = "control.sock";
 /// Through the directory's descriptor, as a socket's path may have 107 bytes at most.
 fn through(run_dir: &Path, f: impl FnOnce(&Path) -> io::Result<UnixStream>) -> io::Result<UnixStream> {
     let directory = file::open(run_dir, libc::O_PATH | libc::O_DIRECTORY)?;
-    f(Path::new(&format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd())))
+    f(Path::new(&format!(
+        "/proc/self/fd/{}/{SOCKET}",
+        directory.as_raw_fd()
+    )))
 }
 
 /// Listens in a run directory; what an earlier monitor left there goes.
@@ -60,7 +63,9 @@ pub(crate) fn listen(run_dir: &Path) -> io::Result<UnixListener> {
 impl Client {
     /// Connects to the monitor of a container. `NotFound` or `ConnectionRefused` when none lives.
     pub fn connect(run_dir: &Path) -> io::Result<Self> {
-        Ok(Self { stream: through(run_dir, |path| UnixStream::connect(path))? })
+        Ok(Self {
+            stream: through(run_dir, |path| UnixStream::connect(path))?,
+        })
     }
 
     /// A connection that is open already.
@@ -70,7 +75,9 @@ impl Client {
 
     /// Another handle of the same connection, to send from one thread and receive in another.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { stream: self.stream.try_clone()? })
+        Ok(Self {
+            stream: self.stream.try_clone()?,
+        })
     }
 
     fn send(&self, kind: Kind, body: &[u8]) -> io::Result<()> {

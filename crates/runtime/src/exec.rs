@@ -69,15 +69,30 @@ pub fn exec(
     stdio: Stdio3,
 ) -> Result<i32, StartError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let name = format!("exec-{}-{}.json", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let name = format!(
+        "exec-{}-{}.json",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
     let path = run_dir.join(name);
-    let prepare = |error: std::io::Error| StartError::Prepare { path: path.clone(), error };
+    let prepare = |error: std::io::Error| StartError::Prepare {
+        path: path.clone(),
+        error,
+    };
     if !state::is_alive(run_dir) {
-        return Err(StartError::Failed(Failure::refused("exec", "the container is not running")));
+        return Err(StartError::Failed(Failure::refused(
+            "exec",
+            "the container is not running",
+        )));
     }
     // Not in the arguments, which everybody on the host may read.
     let mut options = std::fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(&path).map_err(prepare)?;
+    let file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(prepare)?;
     serde_json::to_writer(&file, spec).map_err(|error| prepare(error.into()))?;
     let container: ContainerSpec = std::fs::read(container_dir.join("spec.json"))
         .and_then(|bytes| serde_json::from_slice(&bytes).map_err(Into::into))
@@ -91,11 +106,21 @@ pub fn exec(
         None => exe.to_owned(),
     };
     let mut command = Command::new(program);
-    command.arg0("coil").args(["internal", "exec"]).args([container_dir, &path]);
-    command.env_clear().current_dir("/").stdin(stdio.input).stdout(stdio.output).stderr(stdio.errors);
+    command
+        .arg0("coil")
+        .args(["internal", "exec"])
+        .args([container_dir, &path]);
+    command
+        .env_clear()
+        .current_dir("/")
+        .stdin(stdio.input)
+        .stdout(stdio.output)
+        .stderr(stdio.errors);
     let status = command.status().map_err(StartError::Monitor);
     let failed = path.with_extension("failed");
-    let failure = std::fs::read(&failed).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let failure = std::fs::read(&failed)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let _ = std::fs::remove_file(&path);
     let _ = std::fs::remove_file(&failed);
     match failure {
@@ -103,7 +128,9 @@ pub fn exec(
         None => {
             use std::os::unix::process::ExitStatusExt;
             let status = status?;
-            Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+            Ok(status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
         }
     }
 }
@@ -125,7 +152,8 @@ pub fn exec_main(args: &[String]) -> i32 {
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let bytes = std::fs::read(path).stage("exec", path.display())?;
-    serde_json::from_slice(&bytes).map_err(|e| Failure::refused("exec", format_args!("{}: {e}", path.display())))
+    serde_json::from_slice(&bytes)
+        .map_err(|e| Failure::refused("exec", format_args!("{}: {e}", path.display())))
 }
 
 fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i32, Failure> {
@@ -154,10 +182,21 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
         true => Some(open_terminal(state.pid, spec.tty_size)?),
         false => None,
     };
-    let entrance = container.cgroup.entrance().map_err(|e| Failure::new("exec", &e, &e.error))?;
+    let entrance = container
+        .cgroup
+        .entrance()
+        .map_err(|e| Failure::new("exec", &e, &e.error))?;
     entrance.enter().stage("exec", "cannot enter the control group")?;
-    let network = if container.network.has_namespace() { libc::CLONE_NEWNET } else { 0 };
-    let groups = if matches!(container.cgroup, CgroupPlan::None { .. }) { 0 } else { libc::CLONE_NEWCGROUP };
+    let network = if container.network.has_namespace() {
+        libc::CLONE_NEWNET
+    } else {
+        0
+    };
+    let groups = if matches!(container.cgroup, CgroupPlan::None { .. }) {
+        0
+    } else {
+        libc::CLONE_NEWCGROUP
+    };
     let namespaces = libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | network | groups;
     process::setns(&pidfd, namespaces).stage("exec", "cannot join the container")?;
     let (reports, report) = file::pipe(0).stage("exec", "pipe")?;
@@ -176,7 +215,9 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
         Cloned::Parent { pid, .. } => {
             drop(report);
             let mut bytes = Vec::new();
-            std::fs::File::from(reports).read_to_end(&mut bytes).stage("exec", "report")?;
+            std::fs::File::from(reports)
+                .read_to_end(&mut bytes)
+                .stage("exec", "report")?;
             if !bytes.is_empty() {
                 let _ = process::wait(pid);
                 return Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| gone()));
@@ -184,7 +225,9 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
             match terminal {
                 Some((master, slave)) => {
                     drop(slave);
-                    relay::terminal(&master, pid).stage("exec", "terminal").map(process::Ended::code)
+                    relay::terminal(&master, pid)
+                        .stage("exec", "terminal")
+                        .map(process::Ended::code)
                 }
                 None => process::wait(pid).stage("exec", "wait").map(process::Ended::code),
             }
@@ -196,13 +239,19 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
 fn open_terminal(pid: i32, size: Option<(u16, u16)>) -> Result<(OwnedFd, OwnedFd), Failure> {
     const DEVPTS: i64 = 0x1cd1;
     let what = "cannot open a terminal of the container";
-    let root = file::open(Path::new(&format!("/proc/{pid}/root")), libc::O_PATH | libc::O_DIRECTORY)
-        .stage("exec", what)?;
+    let root = file::open(
+        Path::new(&format!("/proc/{pid}/root")),
+        libc::O_PATH | libc::O_DIRECTORY,
+    )
+    .stage("exec", what)?;
     let rules = resolve::IN_ROOT | resolve::NO_SYMLINKS;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
     let devpts = file::open_below(&root, Path::new("dev/pts"), flags, 0, rules).stage("exec", what)?;
     if file::file_system(&devpts).stage("exec", what)? != DEVPTS {
-        return Err(Failure::refused("exec", "/dev/pts of the container holds no terminals"));
+        return Err(Failure::refused(
+            "exec",
+            "/dev/pts of the container holds no terminals",
+        ));
     }
     let (master, slave) = terminal::open_pair(&devpts).stage("exec", what)?;
     if let Some((rows, columns)) = size {

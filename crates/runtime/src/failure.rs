@@ -30,7 +30,12 @@ impl Failure {
 
     /// A failure that the kernel knows nothing of.
     pub fn refused(stage: &str, message: impl fmt::Display) -> Self {
-        Self { stage: stage.to_owned(), message: message.to_string(), errno: 0, exit_code: 125 }
+        Self {
+            stage: stage.to_owned(),
+            message: message.to_string(),
+            errno: 0,
+            exit_code: 125,
+        }
     }
 
     /// The same with another exit code.

@@ -80,7 +80,11 @@ fn header(bytes: &[u8]) -> io::Result<(Kind, usize)> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidData, "not a frame");
     let kind = *KINDS.get(usize::from(bytes[0])).ok_or_else(invalid)?;
     let length = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;
-    if length > MOST { Err(invalid()) } else { Ok((kind, length)) }
+    if length > MOST {
+        Err(invalid())
+    } else {
+        Ok((kind, length))
+    }
 }
 
 /// Takes the first frame off a buffer; none while it isn't whole.
@@ -128,7 +132,15 @@ mod tests {
                 found.push((kind, body.len()));
             }
         }
-        assert_eq!(found, [(Kind::Output, 5), (Kind::Wait, 0), (Kind::Errors, MOST), (Kind::Errors, 1)]);
+        assert_eq!(
+            found,
+            [
+                (Kind::Output, 5),
+                (Kind::Wait, 0),
+                (Kind::Errors, MOST),
+                (Kind::Errors, 1)
+            ]
+        );
         assert!(buffer.is_empty());
         let (kind, body) = read(&mut bytes.as_slice()).expect("a frame").expect("a frame");
         assert_eq!((kind, body.as_slice()), (Kind::Output, b"hello".as_slice()));

@@ -4,7 +4,10 @@
 pub const MASKED: &[(&str, &str)] = &[
     ("/proc/acpi", "power events and settings of the host"),
     ("/proc/asound", "sound hardware of the host"),
-    ("/proc/interrupts", "interrupt counts tell keystrokes and neighbours' work apart"),
+    (
+        "/proc/interrupts",
+        "interrupt counts tell keystrokes and neighbours' work apart",
+    ),
     ("/proc/kcore", "the host's memory"),
     ("/proc/keys", "keyrings are not namespaced"),
     ("/proc/latency_stats", "timing of the host's kernel"),
@@ -12,7 +15,10 @@ pub const MASKED: &[(&str, &str)] = &[
     ("/proc/scsi", "can take disks away from the host"),
     ("/proc/timer_list", "timing of the host's kernel and processes"),
     ("/proc/timer_stats", "timing of the host's kernel and processes"),
-    ("/sys/devices/virtual/powercap", "power readings give keys away (CVE-2020-8694)"),
+    (
+        "/sys/devices/virtual/powercap",
+        "power readings give keys away (CVE-2020-8694)",
+    ),
     ("/sys/firmware", "hardware tables and secrets of the firmware"),
 ];
 

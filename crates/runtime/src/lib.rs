@@ -12,6 +12,7 @@ mod monitor;
 pub mod network;
 mod own_binary;
 pub mod ports;
+pub mod probe;
 mod program;
 mod relay;
 pub mod seccomp;

@@ -16,7 +16,11 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) enum Standard {
     /// Pipes; no input when there is none.
-    Pipes { input: Option<OwnedFd>, output: OwnedFd, errors: OwnedFd },
+    Pipes {
+        input: Option<OwnedFd>,
+        output: OwnedFd,
+        errors: OwnedFd,
+    },
     /// One terminal for all three.
     Terminal(OwnedFd),
     /// Those that this process has.
@@ -35,7 +39,11 @@ impl Standard {
     pub(crate) fn install(&self, null: &OwnedFd, user: &User) -> Result<(), Failure> {
         let install = || -> io::Result<()> {
             match self {
-                Standard::Pipes { input, output, errors } => {
+                Standard::Pipes {
+                    input,
+                    output,
+                    errors,
+                } => {
                     file::duplicate_onto(input.as_ref().unwrap_or(null), 0)?;
                     file::duplicate_onto(output, 1)?;
                     file::duplicate_onto(errors, 2)?;
@@ -84,7 +92,9 @@ impl Confinement<'_> {
         }
         privilege::keep_capabilities().stage(stage, "capabilities")?;
         let unmapped = |kind: &str, id: u32| {
-            format!("cannot become {kind} {id} (without /etc/subuid and newuidmap there is one user alone inside)")
+            format!(
+                "cannot become {kind} {id} (without /etc/subuid and newuidmap there is one user alone inside)"
+            )
         };
         process::set_gid(self.user.gid).stage(stage, unmapped("group", self.user.gid))?;
         process::set_uid(self.user.uid).stage(stage, unmapped("user", self.user.uid))?;
@@ -107,7 +117,8 @@ impl Confinement<'_> {
         }
         let name = args.first().map(String::as_str).unwrap_or_default();
         let path = find(name, env)?;
-        let strings = |list: &[String]| ExecStrings::new(list).stage("exec", format_args!("exec: \"{name}\""));
+        let strings =
+            |list: &[String]| ExecStrings::new(list).stage("exec", format_args!("exec: \"{name}\""));
         let error = process::exec(&path, &strings(args)?, &strings(env)?);
         Err(exec_failure(name, &path, &error))
     }
@@ -119,14 +130,19 @@ fn exec_failure(name: &str, path: &Path, error: &io::Error) -> Failure {
     match error.raw_os_error() {
         // The file is there, so what is missing is the interpreter or loader that it names.
         Some(libc::ENOENT) => Failure {
-            message: format!("exec {}: no such file or directory (its interpreter or loader is missing)", path.display()),
+            message: format!(
+                "exec {}: no such file or directory (its interpreter or loader is missing)",
+                path.display()
+            ),
             ..failure
         }
         .with_exit_code(127),
         Some(libc::ENOEXEC) => failure.with_exit_code(126),
-        Some(libc::EACCES | libc::EPERM | libc::EISDIR) => {
-            Failure { message: format!("exec: \"{name}\": {}", error_text(error)), ..failure }.with_exit_code(126)
+        Some(libc::EACCES | libc::EPERM | libc::EISDIR) => Failure {
+            message: format!("exec: \"{name}\": {}", error_text(error)),
+            ..failure
         }
+        .with_exit_code(126),
         _ => failure.with_exit_code(126),
     }
 }
@@ -151,8 +167,14 @@ fn find(name: &str, env: &[String]) -> Result<PathBuf, Failure> {
             }
         };
     }
-    let path = env.iter().rev().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or_default();
-    let found = path.split(':').map(|d| Path::new(if d.is_empty() { "." } else { d }).join(name));
+    let path = env
+        .iter()
+        .rev()
+        .find_map(|pair| pair.strip_prefix("PATH="))
+        .unwrap_or_default();
+    let found = path
+        .split(':')
+        .map(|d| Path::new(if d.is_empty() { "." } else { d }).join(name));
     found
         .into_iter()
         .find(|candidate| !name.is_empty() && executable(candidate).is_ok())
@@ -188,7 +210,10 @@ const LIMITS: [(&str, u32); 15] = [
 fn set_limit(limit: &Rlimit) -> Result<(), Failure> {
     let what = || format!("cannot set the limit {}", limit.name);
     let Some((_, resource)) = LIMITS.iter().find(|(name, _)| *name == limit.name) else {
-        return Err(Failure::refused("limits", format_args!("there is no limit called `{}`", limit.name)));
+        return Err(Failure::refused(
+            "limits",
+            format_args!("there is no limit called `{}`", limit.name),
+        ));
     };
     match process::set_limit(*resource, limit.soft, limit.hard) {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => {

@@ -14,7 +14,9 @@ const MASTER: u64 = 3;
 pub(crate) fn terminal(master: &OwnedFd, pid: i32) -> io::Result<Ended> {
     let standard = |number| file::standard(number).ok_or(io::Error::from(io::ErrorKind::NotFound));
     let (input, output) = (standard(0)?, standard(1)?);
-    let settings = terminal::is_terminal(input).then(|| terminal::make_raw(input)).transpose()?;
+    let settings = terminal::is_terminal(input)
+        .then(|| terminal::make_raw(input))
+        .transpose()?;
     let ended = copy(master, pid, input, output);
     if let Some(settings) = &settings {
         terminal::restore(input, settings)?;

@@ -90,12 +90,20 @@ pub struct ContainerSpec {
 
 impl ContainerSpec {
     /// A container with the safe defaults; the caller sets the rest.
-    pub fn new(id: &str, container_dir: PathBuf, run_dir: PathBuf, layers: Vec<PathBuf>, args: Vec<String>) -> Self {
+    pub fn new(
+        id: &str,
+        container_dir: PathBuf,
+        run_dir: PathBuf,
+        layers: Vec<PathBuf>,
+        args: Vec<String>,
+    ) -> Self {
         let text = |list: &[(&str, &str)]| list.iter().map(|(path, _)| (*path).to_owned()).collect();
         Self {
             id: id.to_owned(),
             hostname: id.chars().take(12).collect(),
-            log: LogSpec { path: Some(container_dir.join("log.jsonl")) },
+            log: LogSpec {
+                path: Some(container_dir.join("log.jsonl")),
+            },
             container_dir,
             run_dir,
             layers,
@@ -117,7 +125,9 @@ impl ContainerSpec {
             network: NetworkSpec::None,
             ports: Vec::new(),
             id_map: IdMap::default(),
-            cgroup: CgroupPlan::None { reason: "not asked for".to_owned() },
+            cgroup: CgroupPlan::None {
+                reason: "not asked for".to_owned(),
+            },
             stop_signal: libc::SIGTERM,
             auto_remove: false,
             rlimits: Vec::new(),
@@ -199,7 +209,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: None, memory_swap: None, cpus_milli: None, pids: None, shm_size: 64 << 20 }
+        Self {
+            memory: None,
+            memory_swap: None,
+            cpus_milli: None,
+            pids: None,
+            shm_size: 64 << 20,
+        }
     }
 }
 
@@ -262,8 +278,17 @@ pub struct IdMap {
 impl IdMap {
     /// One user and one group alone: what an ordinary user may have without help.
     pub fn one(inside_uid: u32, inside_gid: u32, host_uid: u32, host_gid: u32) -> Self {
-        let range = |inside, host| vec![IdRange { inside, host, count: 1 }];
-        Self { uids: range(inside_uid, host_uid), gids: range(inside_gid, host_gid) }
+        let range = |inside, host| {
+            vec![IdRange {
+                inside,
+                host,
+                count: 1,
+            }]
+        };
+        Self {
+            uids: range(inside_uid, host_uid),
+            gids: range(inside_gid, host_gid),
+        }
     }
 
     /// Whether ids are the host's.
@@ -295,6 +320,7 @@ pub struct IdRange {
 
 impl IdRange {
     fn has(&self, id: u32) -> bool {
-        id.checked_sub(self.inside).is_some_and(|offset| offset < self.count)
+        id.checked_sub(self.inside)
+            .is_some_and(|offset| offset < self.count)
     }
 }

@@ -85,12 +85,21 @@ pub fn prepare(spec: &ContainerSpec) -> Result<(), StartError> {
     // The upper directory is the container's root: whoever runs inside must be able to pass it.
     for (name, mode) in [("upper", 0o755), ("work", 0o700), ("rootfs", 0o755)] {
         let path = spec.container_dir.join(name);
-        std::fs::DirBuilder::new().recursive(true).mode(mode).create(&path).map_err(at(&path))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(&path)
+            .map_err(at(&path))?;
     }
     let path = spec.container_dir.join("spec.json");
-    let bytes = serde_json::to_vec(spec).map_err(|e| StartError::Prepare { path: path.clone(), error: e.into() })?;
+    let bytes = serde_json::to_vec(spec).map_err(|e| StartError::Prepare {
+        path: path.clone(),
+        error: e.into(),
+    })?;
     let temporary = spec.container_dir.join("spec.json.new");
-    std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, &path)).map_err(at(&path))
+    std::fs::write(&temporary, bytes)
+        .and_then(|()| std::fs::rename(&temporary, &path))
+        .map_err(at(&path))
 }
 
 /// Starts a container: `exe` is our own binary (`/proc/self/exe`), run as `exe internal monitor DIRECTORY`.
@@ -110,11 +119,17 @@ pub fn start(exe: &Path, spec: &ContainerSpec, attach: bool) -> Result<Started, 
         None => exe.to_owned(),
     };
     let mut command = Command::new(program);
-    command.arg0("coil").args(["internal", "monitor"]).arg(&spec.container_dir);
+    command
+        .arg0("coil")
+        .args(["internal", "monitor"])
+        .arg(&spec.container_dir);
     if attach {
         command.arg("--attach");
     }
-    command.env_clear().current_dir("/").stdin(Stdio::from(OwnedFd::from(theirs)));
+    command
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(theirs)));
     command.stdout(Stdio::null()).stderr(Stdio::null());
     // What we spawn forks the monitor proper and ends, so that the monitor is nobody's zombie.
     let mut child = command.spawn().map_err(StartError::Monitor)?;
@@ -130,9 +145,16 @@ fn first_word(stream: UnixStream, attach: bool) -> Result<Started, StartError> {
         match frame::read(&mut &stream).map_err(|_| StartError::Lost)? {
             Some((Kind::Notice, body)) => notices.push(String::from_utf8_lossy(&body).into_owned()),
             Some((Kind::Ready, body)) => {
-                let init_pid = body.try_into().map(i32::from_be_bytes).map_err(|_| StartError::Lost)?;
+                let init_pid = body
+                    .try_into()
+                    .map(i32::from_be_bytes)
+                    .map_err(|_| StartError::Lost)?;
                 let client = attach.then(|| Client::new(stream));
-                return Ok(Started { init_pid, notices, client });
+                return Ok(Started {
+                    init_pid,
+                    notices,
+                    client,
+                });
             }
             Some((Kind::Failed, body)) => {
                 return Err(serde_json::from_slice(&body).map_or(StartError::Lost, StartError::Failed));

@@ -100,6 +100,11 @@ pub(crate) fn lock(run_dir: &Path) -> io::Result<Option<OwnedFd>> {
 
 /// Takes a container's lock at once or not at all.
 pub(crate) fn try_lock(run_dir: &Path) -> io::Result<Option<OwnedFd>> {
-    let lock = file::open_at(file::here(), &run_dir.join("lock"), libc::O_RDWR | libc::O_CREAT, 0o600)?;
+    let lock = file::open_at(
+        file::here(),
+        &run_dir.join("lock"),
+        libc::O_RDWR | libc::O_CREAT,
+        0o600,
+    )?;
     Ok(file::try_lock(&lock)?.then_some(lock))
 }

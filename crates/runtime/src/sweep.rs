@@ -22,7 +22,9 @@ pub fn sweep(container_dir: &Path, run_dir: &Path) -> io::Result<bool> {
         return Ok(true);
     }
     // Held while we clear up, so that nobody starts it meanwhile.
-    let Some(lock) = state::try_lock(run_dir)? else { return Ok(false) };
+    let Some(lock) = state::try_lock(run_dir)? else {
+        return Ok(false);
+    };
     let bytes = std::fs::read(container_dir.join("spec.json"))?;
     let spec: ContainerSpec = serde_json::from_slice(&bytes)?;
     for pid in spec.cgroup.processes() {

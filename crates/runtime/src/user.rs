@@ -41,8 +41,14 @@ pub enum UserError {
 impl fmt::Display for UserError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            UserError::NoUser(name) => write!(f, "unable to find user {name}: no matching entries in passwd file"),
-            UserError::NoGroup(name) => write!(f, "unable to find group {name}: no matching entries in group file"),
+            UserError::NoUser(name) => write!(
+                f,
+                "unable to find user {name}: no matching entries in passwd file"
+            ),
+            UserError::NoGroup(name) => write!(
+                f,
+                "unable to find group {name}: no matching entries in group file"
+            ),
             UserError::Range(text) => write!(f, "uids and gids must be in range 0-2147483647: {text}"),
             UserError::File { path, .. } => write!(f, "cannot read {} of the image", path.display()),
         }
@@ -70,7 +76,10 @@ pub fn resolve(layers: &[PathBuf], upper: Option<&Path>, spec: &str) -> Result<A
     let groups = read(layers, upper, "etc/group")?;
     let account = match number(user)? {
         Some(uid) => accounts(&passwd).find(|a| a.user.uid == uid).unwrap_or(Account {
-            user: User { uid, ..User::default() },
+            user: User {
+                uid,
+                ..User::default()
+            },
             name: String::new(),
             home: "/".to_owned(),
         }),
@@ -99,8 +108,10 @@ fn with_group(mut account: Account, group: Option<&str>, groups: &str) -> Result
         None if !account.name.is_empty() => {
             let mine = |members: &str| members.split(',').any(|m| m == account.name);
             let gid = account.user.gid;
-            account.user.groups =
-                lines(groups).filter(|(_, id, members)| mine(members) && *id != gid).map(|(_, id, _)| id).collect();
+            account.user.groups = lines(groups)
+                .filter(|(_, id, members)| mine(members) && *id != gid)
+                .map(|(_, id, _)| id)
+                .collect();
         }
         None => {}
     }
@@ -122,7 +133,15 @@ fn accounts(passwd: &str) -> impl Iterator<Item = Account> {
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
         let home = fields.nth(1).filter(|h| h.starts_with('/')).unwrap_or("/");
-        Some(Account { user: User { uid, gid, groups: Vec::new() }, name: name.to_owned(), home: home.to_owned() })
+        Some(Account {
+            user: User {
+                uid,
+                gid,
+                groups: Vec::new(),
+            },
+            name: name.to_owned(),
+            home: home.to_owned(),
+        })
     })
 }
 
@@ -143,7 +162,12 @@ fn read(layers: &[PathBuf], upper: Option<&Path>, path: &str) -> Result<String, 
             Ok(Found::Text(text)) => return Ok(text),
             Ok(Found::Removed) => break,
             Ok(Found::Nothing) => {}
-            Err(error) => return Err(UserError::File { path: Path::new("/").join(path), error }),
+            Err(error) => {
+                return Err(UserError::File {
+                    path: Path::new("/").join(path),
+                    error,
+                });
+            }
         }
     }
     Ok(String::new())
@@ -162,7 +186,9 @@ fn read_in(layer: &Path, path: &Path) -> io::Result<Found> {
     let rules = resolve::IN_ROOT | resolve::NO_MAGIC_LINKS;
     let named = match file::open_below(&root, path, libc::O_PATH, 0, rules) {
         Ok(named) => named,
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(Found::Nothing),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+            return Ok(Found::Nothing);
+        }
         Err(error) => return Err(error),
     };
     let status = file::status(&named)?;
@@ -170,16 +196,29 @@ fn read_in(layer: &Path, path: &Path) -> io::Result<Found> {
         libc::S_IFREG => {}
         // How overlayfs marks what was deleted.
         libc::S_IFCHR if status.device == (0, 0) => return Ok(Found::Removed),
-        _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file")),
+        _ => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it is not a regular file",
+            ));
+        }
     }
     let fd = file::open_below(&root, path, flags, 0, rules)?;
     if file::status(&fd)?.kind() != libc::S_IFREG {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is not a regular file",
+        ));
     }
     let mut bytes = Vec::new();
-    std::fs::File::from(fd).take(LARGEST + 1).read_to_end(&mut bytes)?;
+    std::fs::File::from(fd)
+        .take(LARGEST + 1)
+        .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than 4 MiB"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is larger than 4 MiB",
+        ));
     }
     Ok(Found::Text(String::from_utf8_lossy(&bytes).into_owned()))
 }

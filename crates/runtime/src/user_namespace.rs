@@ -12,11 +12,17 @@ const STAGE: &str = "user namespace";
 /// Enters a new user namespace with this map, and a mount namespace in which mounts can be made.
 pub(crate) fn enter(map: &IdMap) -> Result<(), Failure> {
     if map.uids.len() != 1 || map.gids.len() != 1 || map.uids[0].count != 1 || map.gids[0].count != 1 {
-        return Err(Failure::refused(STAGE, "a map of more than one id needs newuidmap, which is not supported yet"));
+        return Err(Failure::refused(
+            STAGE,
+            "a map of more than one id needs newuidmap, which is not supported yet",
+        ));
     }
     process::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS).map_err(|error| {
         let failure = Failure::new(STAGE, "cannot make a user namespace", &error);
-        Failure { message: format!("{} (see `coil doctor`)", failure.message), ..failure }
+        Failure {
+            message: format!("{} (see `coil doctor`)", failure.message),
+            ..failure
+        }
     })?;
     let write = |name: &str, text: &str| {
         let path = Path::new("/proc/self").join(name);
@@ -35,13 +41,20 @@ pub(crate) fn run_again(args: &[String]) -> Failure {
         let exe = own_binary::sealed(&std::fs::read_link("/proc/self/exe")?)?;
         // Whoever isn't number 0 inside keeps rights over exec only as ambient ones.
         let now = privilege::capabilities()?;
-        privilege::set_capabilities(CapabilitySets { inheritable: now.permitted, ..now })?;
+        privilege::set_capabilities(CapabilitySets {
+            inheritable: now.permitted,
+            ..now
+        })?;
         for capability in 0..64 {
             if now.permitted & 1 << capability != 0 {
                 privilege::raise_ambient(capability)?;
             }
         }
-        Ok(process::exec_fd(exe, &ExecStrings::new(args)?, &ExecStrings::new::<&str>(&[])?))
+        Ok(process::exec_fd(
+            exe,
+            &ExecStrings::new(args)?,
+            &ExecStrings::new::<&str>(&[])?,
+        ))
     };
     let error = attempt().unwrap_or_else(|error| error);
     Failure::new(STAGE, "cannot run coil again inside", &error)

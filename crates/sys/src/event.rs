@@ -150,7 +150,15 @@ pub fn reset_signals() -> io::Result<()> {
             // to us ignored.
             let default = [0u64; 4];
             // SAFETY: all-zero is the kernel's sigaction for the default action, smaller than this on every machine.
-            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &default, std::ptr::null::<u8>(), 8) };
+            unsafe {
+                libc::syscall(
+                    libc::SYS_rt_sigaction,
+                    signal,
+                    &default,
+                    std::ptr::null::<u8>(),
+                    8,
+                )
+            };
         }
     }
     let none = signal_set(&[]);

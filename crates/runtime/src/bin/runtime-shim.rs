@@ -30,7 +30,10 @@ fn run(args: &[String]) -> i32 {
     match coil_runtime::start(Path::new("/proc/self/exe"), &spec, true) {
         Ok(started) => {
             let client = started.client.expect("attached");
-            client.copy_output(std::io::stdout(), std::io::stderr()).expect("an end").code
+            client
+                .copy_output(std::io::stdout(), std::io::stderr())
+                .expect("an end")
+                .code
         }
         Err(error) => {
             use std::io::Write;
@@ -51,7 +54,11 @@ fn run_in(args: &[String]) -> i32 {
         tty_size: None,
         capabilities: None,
     };
-    let stdio = Stdio3 { input: Stdio::null(), output: Stdio::inherit(), errors: Stdio::inherit() };
+    let stdio = Stdio3 {
+        input: Stdio::null(),
+        output: Stdio::inherit(),
+        errors: Stdio::inherit(),
+    };
     let exe = Path::new("/proc/self/exe");
     match coil_runtime::exec(exe, &container.container_dir, &container.run_dir, &command, stdio) {
         Ok(code) => code,

@@ -31,7 +31,12 @@ const ALLOWED: [(i32, i32); 8] = [
 ];
 
 fn instruction(code: u8, destination: u8, source: u8, offset: i16, value: i32) -> ExtendedInstruction {
-    ExtendedInstruction { code, registers: destination | source << 4, offset, value }
+    ExtendedInstruction {
+        code,
+        registers: destination | source << 4,
+        offset,
+        value,
+    }
 }
 
 pub(super) fn program() -> Vec<ExtendedInstruction> {

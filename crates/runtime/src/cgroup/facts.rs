@@ -43,8 +43,12 @@ impl Facts {
     pub fn parse(mounts: &str, own: &str) -> Self {
         let mut facts = Self::default();
         for line in mounts.lines() {
-            let Some((left, right)) = line.split_once(" - ") else { continue };
-            let Some(point) = left.split(' ').nth(4).map(PathBuf::from) else { continue };
+            let Some((left, right)) = line.split_once(" - ") else {
+                continue;
+            };
+            let Some(point) = left.split(' ').nth(4).map(PathBuf::from) else {
+                continue;
+            };
             let right: Vec<&str> = right.split(' ').collect();
             match right.as_slice() {
                 ["cgroup2", ..] if facts.version2.is_none() => {
@@ -52,25 +56,35 @@ impl Facts {
                 }
                 ["cgroup", _, options, ..] => {
                     for controller in options.split(',').filter(|o| VERSION1.contains(o)) {
-                        facts.version1.entry(controller.to_owned()).or_insert_with(|| point.clone());
+                        facts
+                            .version1
+                            .entry(controller.to_owned())
+                            .or_insert_with(|| point.clone());
                     }
                 }
                 _ => {}
             }
         }
-        let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+        let path = own
+            .lines()
+            .find_map(|line| line.strip_prefix("0::"))
+            .unwrap_or("/");
         facts.own = PathBuf::from(path);
         facts
     }
 
     pub(super) fn plan(&self, id: &str) -> CgroupPlan {
         match &self.version2 {
-            Some((mount, controllers)) if self.version1.is_empty() || !controllers.is_empty() => {
+            Some((mount, controllers)) if self.version1.is_empty() || controllers.contains("memory") => {
                 self.plan_version2(mount, controllers, id)
             }
-            _ if self.version1.is_empty() => CgroupPlan::None { reason: "no control groups are mounted".to_owned() },
+            _ if self.version1.is_empty() => CgroupPlan::None {
+                reason: "no control groups are mounted".to_owned(),
+            },
             _ if !self.root => CgroupPlan::None {
-                reason: "control groups are version 1 here, where an ordinary user has none; run as root for it".to_owned(),
+                reason:
+                    "control groups are version 1 here, where an ordinary user has none; run as root for it"
+                        .to_owned(),
             },
             _ => CgroupPlan::V1 {
                 controllers: self
@@ -84,11 +98,19 @@ impl Facts {
 
     fn plan_version2(&self, mount: &Path, controllers: &BTreeSet<String>, id: &str) -> CgroupPlan {
         let wanted = |available: &BTreeSet<String>| {
-            VERSION2.iter().filter(|c| available.contains(**c)).map(|c| (*c).to_owned()).collect()
+            VERSION2
+                .iter()
+                .filter(|c| available.contains(**c))
+                .map(|c| (*c).to_owned())
+                .collect()
         };
         if self.root {
             let group = mount.join("coil").join(id);
-            return CgroupPlan::V2 { group, controllers: wanted(controllers), depth: 2 };
+            return CgroupPlan::V2 {
+                group,
+                controllers: wanted(controllers),
+                depth: 2,
+            };
         }
         // The highest group above ours that was handed to this user: systemd's user@UID.service.
         let own = mount.join(self.own.strip_prefix("/").unwrap_or(&self.own));
@@ -100,12 +122,19 @@ impl Facts {
             })
             .last();
         match delegated {
-            None => CgroupPlan::None { reason: "no control group was handed to this user (systemd does with Delegate=yes)".to_owned() },
+            None => CgroupPlan::None {
+                reason: "no control group was handed to this user (systemd does with Delegate=yes)"
+                    .to_owned(),
+            },
             Some(directory) => {
                 let text = std::fs::read_to_string(directory.join("cgroup.controllers")).unwrap_or_default();
                 let available = text.split_ascii_whitespace().map(str::to_owned).collect();
                 let group = directory.join("coil").join(id);
-                CgroupPlan::V2 { group, controllers: wanted(&available), depth: 2 }
+                CgroupPlan::V2 {
+                    group,
+                    controllers: wanted(&available),
+                    depth: 2,
+                }
             }
         }
     }
@@ -127,9 +156,20 @@ mod tests {
     fn a_hybrid_host_is_version_1() {
         let mut facts = Facts::parse(HYBRID, "5:memory:/a\n0::/\n");
         facts.root = true;
-        let CgroupPlan::V1 { controllers } = facts.plan("ID") else { panic!("not version 1") };
-        let found: Vec<(&str, &str)> =
-            controllers.iter().map(|(c, p)| (c.as_str(), p.to_str().expect("text"))).collect();
+        // A controller that is in no hierarchy of version 1 shows up here; it doesn't make the host version 2.
+        facts
+            .version2
+            .as_mut()
+            .expect("mounted")
+            .1
+            .insert("hugetlb".to_owned());
+        let CgroupPlan::V1 { controllers } = facts.plan("ID") else {
+            panic!("not version 1")
+        };
+        let found: Vec<(&str, &str)> = controllers
+            .iter()
+            .map(|(c, p)| (c.as_str(), p.to_str().expect("text")))
+            .collect();
         assert_eq!(
             found,
             [
@@ -143,12 +183,21 @@ mod tests {
         assert_eq!(plan.lacks("memory"), None);
         assert!(plan.lacks("pids").is_some());
         facts.root = false;
-        assert!(facts.plan("ID").lacks("memory").expect("a reason").contains("version 1"));
+        assert!(
+            facts
+                .plan("ID")
+                .lacks("memory")
+                .expect("a reason")
+                .contains("version 1")
+        );
     }
 
     #[test]
     fn a_pure_host_is_version_2() {
-        let mut facts = Facts::parse("30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "0::/user.slice\n");
+        let mut facts = Facts::parse(
+            "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            "0::/user.slice\n",
+        );
         facts.root = true;
         if let Some((_, controllers)) = &mut facts.version2 {
             controllers.extend(["memory".to_owned(), "pids".to_owned(), "rdma".to_owned()]);

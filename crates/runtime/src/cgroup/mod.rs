@@ -80,7 +80,9 @@ pub struct Entrance {
 impl Entrance {
     /// Moves this process into the groups.
     pub fn enter(&self) -> io::Result<()> {
-        self.doors.iter().try_for_each(|door| file::write(door, b"0").map(|_| ()))
+        self.doors
+            .iter()
+            .try_for_each(|door| file::write(door, b"0").map(|_| ()))
     }
 }
 
@@ -102,9 +104,8 @@ impl CgroupPlan {
     pub fn lacks(&self, controller: &str) -> Option<String> {
         match self {
             CgroupPlan::None { reason } => Some(reason.clone()),
-            CgroupPlan::V1 { controllers } => {
-                (!controllers.contains_key(controller)).then(|| format!("the host has no `{controller}` control group"))
-            }
+            CgroupPlan::V1 { controllers } => (!controllers.contains_key(controller))
+                .then(|| format!("the host has no `{controller}` control group")),
             CgroupPlan::V2 { controllers, .. } => (!controllers.contains(controller))
                 .then(|| format!("the `{controller}` controller is not delegated to this user")),
         }
@@ -116,7 +117,12 @@ impl CgroupPlan {
             CgroupPlan::None { .. } => Vec::new(),
             CgroupPlan::V1 { controllers } => {
                 // Controllers that are mounted together share a directory.
-                controllers.values().map(PathBuf::as_path).collect::<BTreeSet<_>>().into_iter().collect()
+                controllers
+                    .values()
+                    .map(PathBuf::as_path)
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect()
             }
             CgroupPlan::V2 { group, .. } => vec![group],
         }
@@ -130,7 +136,11 @@ impl CgroupPlan {
                 version1::create(&self.directories(), controllers, limits)?;
                 self.entrance()
             }
-            CgroupPlan::V2 { group, controllers, depth } => {
+            CgroupPlan::V2 {
+                group,
+                controllers,
+                depth,
+            } => {
                 version2::create(group, controllers, *depth, limits)?;
                 self.entrance()
             }
@@ -141,18 +151,28 @@ impl CgroupPlan {
     pub fn entrance(&self) -> Result<Entrance, CgroupError> {
         let open = |directory: &Path| {
             let path = directory.join("cgroup.procs");
-            file::open(&path, libc::O_WRONLY).map_err(|error| CgroupError { path, value: None, error })
+            file::open(&path, libc::O_WRONLY).map_err(|error| CgroupError {
+                path,
+                value: None,
+                error,
+            })
         };
-        Ok(Entrance { doors: self.directories().into_iter().map(open).collect::<Result<_, _>>()? })
+        Ok(Entrance {
+            doors: self
+                .directories()
+                .into_iter()
+                .map(open)
+                .collect::<Result<_, _>>()?,
+        })
     }
 
     /// Whether the kernel ended a process of it for want of memory.
     pub fn out_of_memory(&self) -> bool {
         let count = match self {
             CgroupPlan::None { .. } => None,
-            CgroupPlan::V1 { controllers } => {
-                controllers.get("memory").and_then(|d| field(&d.join("memory.oom_control"), "oom_kill"))
-            }
+            CgroupPlan::V1 { controllers } => controllers
+                .get("memory")
+                .and_then(|d| field(&d.join("memory.oom_control"), "oom_kill")),
             CgroupPlan::V2 { group, .. } => field(&group.join("memory.events"), "oom_kill"),
         };
         count.is_some_and(|count| count > 0)
@@ -182,9 +202,14 @@ impl CgroupPlan {
                     error: io::Error::from_raw_os_error(libc::ENOENT),
                 };
                 let group = controllers.get("freezer").ok_or_else(missing)?;
-                write(&group.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" })
+                write(
+                    &group.join("freezer.state"),
+                    if frozen { "FROZEN" } else { "THAWED" },
+                )
             }
-            CgroupPlan::V2 { group, .. } => write(&group.join("cgroup.freeze"), if frozen { "1" } else { "0" }),
+            CgroupPlan::V2 { group, .. } => {
+                write(&group.join("cgroup.freeze"), if frozen { "1" } else { "0" })
+            }
         }
     }
 
@@ -193,7 +218,11 @@ impl CgroupPlan {
         let mut found = BTreeSet::new();
         for directory in self.directories() {
             let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-            found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+            found.extend(
+                text.lines()
+                    .filter_map(|line| line.parse::<i32>().ok())
+                    .filter(|pid| *pid > 0),
+            );
         }
         found
     }
@@ -221,7 +250,10 @@ fn remove_group(plan: &CgroupPlan, directory: &Path) -> io::Result<()> {
                 }
                 // A container may have made groups of its own below.
                 if let Ok(entries) = std::fs::read_dir(directory) {
-                    for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+                    for entry in entries
+                        .flatten()
+                        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+                    {
                         let _ = std::fs::remove_dir(entry.path());
                     }
                 }
@@ -236,7 +268,11 @@ fn remove_group(plan: &CgroupPlan, directory: &Path) -> io::Result<()> {
 /// Writes a setting.
 fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
     let result = file::open(path, libc::O_WRONLY).and_then(|fd| file::write(fd, value.as_bytes()));
-    result.map(|_| ()).map_err(|error| CgroupError { path: path.to_owned(), value: Some(value.to_owned()), error })
+    result.map(|_| ()).map_err(|error| CgroupError {
+        path: path.to_owned(),
+        value: Some(value.to_owned()),
+        error,
+    })
 }
 
 /// Makes a group's directory and those above it. One that exists is no error.
@@ -246,7 +282,11 @@ fn make(path: &Path) -> Result<(), CgroupError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir_all(path),
         other => other,
     }
-    .map_err(|error| CgroupError { path: path.to_owned(), value: None, error })
+    .map_err(|error| CgroupError {
+        path: path.to_owned(),
+        value: None,
+        error,
+    })
 }
 
 /// A number from a file that holds one.
@@ -257,5 +297,6 @@ fn number(path: &Path) -> Option<u64> {
 /// A number from a file of `name number` lines.
 fn field(path: &Path, name: &str) -> Option<u64> {
     let text = std::fs::read_to_string(path).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }

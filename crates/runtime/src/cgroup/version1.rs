@@ -10,9 +10,16 @@ const PERIOD: u64 = 100_000;
 
 /// What may be used of devices: any node may be made (CAP_MKNOD decides), these may be opened.
 const DEVICES: [&str; 10] = [
-    "c *:* m", "b *:* m", // nodes
-    "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", // null zero full random urandom
-    "c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm", // tty ptmx pts
+    "c *:* m",
+    "b *:* m", // nodes
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm", // null zero full random urandom
+    "c 5:0 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm", // tty ptmx pts
 ];
 
 pub(super) fn create(
@@ -27,13 +34,18 @@ pub(super) fn create(
         write(&group.join("memory.limit_in_bytes"), &memory.to_string())?;
         let both = group.join("memory.memsw.limit_in_bytes");
         if both.exists() {
-            let swap = limits.memory_swap.unwrap_or_else(|| i64::try_from(memory.saturating_mul(2)).unwrap_or(-1));
+            let swap = limits
+                .memory_swap
+                .unwrap_or_else(|| i64::try_from(memory.saturating_mul(2)).unwrap_or(-1));
             write(&both, &swap.to_string())?;
         }
     }
     if let (Some(milli), Some(group)) = (limits.cpus_milli, controllers.get("cpu")) {
         write(&group.join("cpu.cfs_period_us"), &PERIOD.to_string())?;
-        write(&group.join("cpu.cfs_quota_us"), &(milli * PERIOD / 1000).max(1000).to_string())?;
+        write(
+            &group.join("cpu.cfs_quota_us"),
+            &(milli * PERIOD / 1000).max(1000).to_string(),
+        )?;
     }
     if let (Some(pids @ 1..), Some(group)) = (limits.pids, controllers.get("pids")) {
         write(&group.join("pids.max"), &pids.to_string())?;
@@ -54,7 +66,9 @@ pub(super) fn statistics(controllers: &BTreeMap<String, PathBuf>) -> Statistics 
         .and_then(|group| field(&group.join("memory.stat"), "total_inactive_file"))
         .unwrap_or_default();
     Statistics {
-        memory: read("memory", "memory.usage_in_bytes").unwrap_or_default().saturating_sub(cache),
+        memory: read("memory", "memory.usage_in_bytes")
+            .unwrap_or_default()
+            .saturating_sub(cache),
         // "No limit" is a number near the largest.
         memory_limit: read("memory", "memory.limit_in_bytes").filter(|limit| *limit < 1 << 60),
         cpu: read("cpuacct", "cpuacct.usage").unwrap_or_default(),

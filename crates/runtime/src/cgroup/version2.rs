@@ -29,13 +29,20 @@ pub(super) fn create(
         }
     }
     let set = |controller: &str, name: &str, value: String| {
-        if controllers.contains(controller) { write(&group.join(name), &value) } else { Ok(()) }
+        if controllers.contains(controller) {
+            write(&group.join(name), &value)
+        } else {
+            Ok(())
+        }
     };
     if let Some(memory) = limits.memory {
         set("memory", "memory.max", memory.to_string())?;
         let swap = match limits.memory_swap {
             Some(..0) => "max".to_owned(),
-            Some(both) => u64::try_from(both).unwrap_or(memory).saturating_sub(memory).to_string(),
+            Some(both) => u64::try_from(both)
+                .unwrap_or(memory)
+                .saturating_sub(memory)
+                .to_string(),
             None => memory.to_string(),
         };
         if group.join("memory.swap.max").exists() {
@@ -43,13 +50,21 @@ pub(super) fn create(
         }
     }
     if let Some(milli) = limits.cpus_milli {
-        set("cpu", "cpu.max", format!("{} {PERIOD}", (milli * PERIOD / 1000).max(1000)))?;
+        set(
+            "cpu",
+            "cpu.max",
+            format!("{} {PERIOD}", (milli * PERIOD / 1000).max(1000)),
+        )?;
     }
     if let Some(pids @ 1..) = limits.pids {
         set("pids", "pids.max", pids.to_string())?;
     }
     if process::effective_uid() == 0 && process_is_host_root() {
-        let failed = |error| CgroupError { path: group.to_owned(), value: Some("a device filter".to_owned()), error };
+        let failed = |error| CgroupError {
+            path: group.to_owned(),
+            value: Some("a device filter".to_owned()),
+            error,
+        };
         let directory = file::open(group, libc::O_RDONLY | libc::O_DIRECTORY).map_err(failed)?;
         privilege::attach_device_program(directory, &device_filter::program()).map_err(failed)?;
     }
@@ -65,9 +80,13 @@ fn process_is_host_root() -> bool {
 pub(super) fn statistics(group: &Path) -> Statistics {
     let cache = field(&group.join("memory.stat"), "inactive_file").unwrap_or_default();
     Statistics {
-        memory: number(&group.join("memory.current")).unwrap_or_default().saturating_sub(cache),
+        memory: number(&group.join("memory.current"))
+            .unwrap_or_default()
+            .saturating_sub(cache),
         memory_limit: number(&group.join("memory.max")),
-        cpu: field(&group.join("cpu.stat"), "usage_usec").unwrap_or_default().saturating_mul(1000),
+        cpu: field(&group.join("cpu.stat"), "usage_usec")
+            .unwrap_or_default()
+            .saturating_mul(1000),
         pids: number(&group.join("pids.current")).unwrap_or_default(),
     }
 }

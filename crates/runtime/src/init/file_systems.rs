@@ -15,8 +15,14 @@ const STAGE: &str = "file systems";
 const SAFE: u64 = attribute::NO_SUID | attribute::NO_DEV | attribute::NO_EXEC;
 
 /// Nodes of `/dev`: name and number. A program that finds one missing breaks in odd ways.
-const NODES: [(&str, u32, u32); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const NODES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
 
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
@@ -38,7 +44,9 @@ pub(super) fn root(spec: &ContainerSpec) -> Result<Root, Failure> {
         None => {
             classic_overlay(spec, &place).stage(STAGE, "cannot mount the layers")?;
             let flags = libc::O_PATH | libc::O_DIRECTORY;
-            Ok(Root::new(file::open(&place, flags).stage(STAGE, place.display())?))
+            Ok(Root::new(
+                file::open(&place, flags).stage(STAGE, place.display())?,
+            ))
         }
     }
 }
@@ -46,11 +54,15 @@ pub(super) fn root(spec: &ContainerSpec) -> Result<Root, Failure> {
 /// None when the kernel is too old for a layer at a time (before 6.7).
 fn overlay(spec: &ContainerSpec) -> Result<Option<OwnedFd>, Failure> {
     let what = "cannot mount the layers";
-    let Ok(overlay) = NewFileSystem::open("overlay") else { return Ok(None) };
+    let Ok(overlay) = NewFileSystem::open("overlay") else {
+        return Ok(None);
+    };
     let mut first = true;
     for layer in spec.layers.iter().rev() {
         match overlay.set_path("lowerdir+", layer) {
-            Err(error) if first && error.raw_os_error() == Some(libc::EINVAL) && layer.exists() => return Ok(None),
+            Err(error) if first && error.raw_os_error() == Some(libc::EINVAL) && layer.exists() => {
+                return Ok(None);
+            }
             other => other.stage(STAGE, format_args!("layer {}", layer.display()))?,
         }
         first = false;
@@ -59,8 +71,12 @@ fn overlay(spec: &ContainerSpec) -> Result<Option<OwnedFd>, Failure> {
         Some(complaint) => Failure::new(STAGE, format_args!("{what} ({complaint})"), &error),
         None => Failure::new(STAGE, what, &error),
     };
-    overlay.set_path("upperdir", &spec.container_dir.join("upper")).map_err(complain)?;
-    overlay.set_path("workdir", &spec.container_dir.join("work")).map_err(complain)?;
+    overlay
+        .set_path("upperdir", &spec.container_dir.join("upper"))
+        .map_err(complain)?;
+    overlay
+        .set_path("workdir", &spec.container_dir.join("work"))
+        .map_err(complain)?;
     if !spec.id_map.is_identity() {
         overlay.flag("userxattr").map_err(complain)?;
     }
@@ -68,9 +84,17 @@ fn overlay(spec: &ContainerSpec) -> Result<Option<OwnedFd>, Failure> {
 }
 
 fn classic_overlay(spec: &ContainerSpec, place: &Path) -> io::Result<()> {
-    let lower: Vec<String> = spec.layers.iter().rev().map(|l| l.display().to_string()).collect();
+    let lower: Vec<String> = spec
+        .layers
+        .iter()
+        .rev()
+        .map(|l| l.display().to_string())
+        .collect();
     let directory = spec.container_dir.display();
-    let mut options = format!("lowerdir={},upperdir={directory}/upper,workdir={directory}/work", lower.join(":"));
+    let mut options = format!(
+        "lowerdir={},upperdir={directory}/upper,workdir={directory}/work",
+        lower.join(":")
+    );
     if !spec.id_map.is_identity() {
         options.push_str(",userxattr");
     }
@@ -101,7 +125,9 @@ pub(crate) fn terminals(has_tty_group: bool) -> io::Result<OwnedFd> {
 
 fn place_plainly(root: &Root, mount: &OwnedFd, path: &str) -> Result<(), Failure> {
     // No link may lead a system mount elsewhere (CVE-2019-19921, CVE-2023-27561).
-    let target = root.plain_directory(Path::new(path)).stage(STAGE, format_args!("cannot mount on {path}"))?;
+    let target = root
+        .plain_directory(Path::new(path))
+        .stage(STAGE, format_args!("cannot mount on {path}"))?;
     mount::place(mount, target).stage(STAGE, format_args!("cannot mount on {path}"))
 }
 
@@ -116,7 +142,10 @@ pub(super) fn proc(root: &Root) -> Result<OwnedFd, Failure> {
 fn expect_magic(fd: &OwnedFd, expected: i64, path: &str) -> Result<(), Failure> {
     match file::file_system(fd).stage(STAGE, path)? {
         found if found == expected => Ok(()),
-        found => Err(Failure::refused(STAGE, format_args!("{path} is not what was mounted there ({found:#x})"))),
+        found => Err(Failure::refused(
+            STAGE,
+            format_args!("{path} is not what was mounted there ({found:#x})"),
+        )),
     }
 }
 
@@ -152,7 +181,9 @@ pub(super) fn control_groups(root: &Root, plan: &CgroupPlan) -> Result<(), Failu
             let memory = memory(&[("mode", "0755"), ("size", "64k")], SAFE).stage(STAGE, what)?;
             place_plainly(root, &memory, "/sys/fs/cgroup")?;
             for (mount, controllers) in hierarchies {
-                let Some(name) = mount.file_name().map(Path::new) else { continue };
+                let Some(name) = mount.file_name().map(Path::new) else {
+                    continue;
+                };
                 let system = NewFileSystem::open("cgroup").stage(STAGE, what)?;
                 for controller in &controllers {
                     system.flag(controller).stage(STAGE, what)?;
@@ -160,7 +191,9 @@ pub(super) fn control_groups(root: &Root, plan: &CgroupPlan) -> Result<(), Failu
                         file::symlink_at(name, &memory, Path::new(controller)).stage(STAGE, what)?;
                     }
                 }
-                let group = system.mount(read_only).stage(STAGE, format_args!("{what} ({})", name.display()))?;
+                let group = system
+                    .mount(read_only)
+                    .stage(STAGE, format_args!("{what} ({})", name.display()))?;
                 file::mkdir_at(&memory, name, 0o755).stage(STAGE, what)?;
                 let target = file::open_at(&memory, name, libc::O_PATH, 0).stage(STAGE, what)?;
                 mount::place(group, target).stage(STAGE, what)?;
@@ -200,7 +233,10 @@ pub(super) fn devices(
     }
     let below = |name: &str, mount: &OwnedFd| -> io::Result<()> {
         file::mkdir_at(&dev, Path::new(name), 0o755)?;
-        mount::place(mount, file::open_at(&dev, Path::new(name), libc::O_PATH | libc::O_DIRECTORY, 0)?)
+        mount::place(
+            mount,
+            file::open_at(&dev, Path::new(name), libc::O_PATH | libc::O_DIRECTORY, 0)?,
+        )
     };
     below("pts", &terminals).stage(STAGE, "cannot mount /dev/pts")?;
     let size = spec.limits.shm_size.to_string();
@@ -220,7 +256,8 @@ pub(super) fn devices(
         };
         place().stage(STAGE, "cannot make /dev/console")?;
     }
-    let null = file::open_at(&dev, Path::new("null"), libc::O_PATH | libc::O_NOFOLLOW, 0).stage(STAGE, what)?;
+    let null =
+        file::open_at(&dev, Path::new("null"), libc::O_PATH | libc::O_NOFOLLOW, 0).stage(STAGE, what)?;
     Ok(Devices { directory: dev, null })
 }
 
@@ -235,5 +272,8 @@ fn node(dev: &OwnedFd, name: &str, number: (u32, u32), may_make: bool) -> io::Re
     if status.kind() != libc::S_IFCHR || status.device != number {
         return Err(io::Error::from_raw_os_error(libc::ENODEV));
     }
-    mount::place(mount::clone_tree_fd(&host, false)?, file::open_at(dev, path, libc::O_PATH, 0)?)
+    mount::place(
+        mount::clone_tree_fd(&host, false)?,
+        file::open_at(dev, path, libc::O_PATH, 0)?,
+    )
 }

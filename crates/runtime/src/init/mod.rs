@@ -32,13 +32,19 @@ pub(crate) struct Prepared<'a> {
 
 /// The namespaces of a container's first process, besides the control groups' which it makes once it is in its own.
 pub(crate) fn namespaces(spec: &ContainerSpec) -> i32 {
-    let network = if spec.network.has_namespace() { libc::CLONE_NEWNET } else { 0 };
+    let network = if spec.network.has_namespace() {
+        libc::CLONE_NEWNET
+    } else {
+        0
+    };
     libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | network
 }
 
 /// Becomes the container's program; comes back never.
 pub(crate) fn run(prepared: Prepared<'_>) -> ! {
-    let Ok(report) = prepared.report.try_clone() else { process::exit_now(125) };
+    let Ok(report) = prepared.report.try_clone() else {
+        process::exit_now(125)
+    };
     let failure = match become_program(prepared) {
         Err(failure) => failure,
         Ok(never) => match never {},
@@ -50,13 +56,24 @@ pub(crate) fn run(prepared: Prepared<'_>) -> ! {
 }
 
 fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Failure> {
-    let Prepared { spec, entrance, filter, terminals, standard, go, report: _report } = prepared;
+    let Prepared {
+        spec,
+        entrance,
+        filter,
+        terminals,
+        standard,
+        go,
+        report: _report,
+    } = prepared;
     // Nobody inside may look into this process while it still holds the host's rights.
     process::set_dumpable(false).stage("init", "dumpable")?;
     process::set_umask(0);
-    entrance.enter().stage("control groups", "cannot enter the control group")?;
+    entrance
+        .enter()
+        .stage("control groups", "cannot enter the control group")?;
     if !matches!(spec.cgroup, CgroupPlan::None { .. }) {
-        process::unshare(libc::CLONE_NEWCGROUP).stage("control groups", "cannot make a control group namespace")?;
+        process::unshare(libc::CLONE_NEWCGROUP)
+            .stage("control groups", "cannot make a control group namespace")?;
     }
     process::new_session().stage("init", "session")?;
     // A kernel may lack keyrings, or the user's share of keys be used up: the filter refuses keyctl anyway.
@@ -83,13 +100,15 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
     process::set_umask(0o022);
     let directory = working_directory(&root, &spec.cwd)?;
     if spec.read_only {
-        mount::set_attributes(&root, attribute::READ_ONLY, false).stage("mounts", "cannot make the root read-only")?;
+        mount::set_attributes(&root, attribute::READ_ONLY, false)
+            .stage("mounts", "cannot make the root read-only")?;
     }
     file::change_directory(&root).stage("mounts", "root")?;
     mount::pivot_to_current_directory().stage("mounts", "cannot change the root")?;
     file::change_directory(&directory).stage("init", format_args!("chdir to cwd (\"{}\")", spec.cwd))?;
 
-    let null = file::open_at(&devices.directory, Path::new("null"), libc::O_RDONLY, 0).stage("init", "/dev/null")?;
+    let null =
+        file::open_at(&devices.directory, Path::new("null"), libc::O_RDONLY, 0).stage("init", "/dev/null")?;
     standard.install(&null, &spec.user)?;
 
     let mut byte = [0];

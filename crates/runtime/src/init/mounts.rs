@@ -24,7 +24,8 @@ pub(super) fn name_files(root: &Root, spec: &ContainerSpec) -> Result<(), Failur
         if asked || !source.exists() {
             continue;
         }
-        let bind = || -> io::Result<()> { mount::place(mount::clone_tree(&source, false)?, root.file(&inside)?) };
+        let bind =
+            || -> io::Result<()> { mount::place(mount::clone_tree(&source, false)?, root.file(&inside)?) };
         bind().stage(STAGE, format_args!("cannot mount {}", inside.display()))?;
     }
     Ok(())
@@ -72,14 +73,20 @@ fn user_mount(root: &Root, mount: &Mount) -> Result<(), Failure> {
                 mount::set_attributes(&tree, attributes, true).stage(STAGE, described())?;
             }
             let directory = file::status(&tree).stage(STAGE, described())?.kind() == libc::S_IFDIR;
-            let target = if directory { root.directory(destination) } else { root.file(destination) };
+            let target = if directory {
+                root.directory(destination)
+            } else {
+                root.file(destination)
+            };
             let target = target.stage(STAGE, &what)?;
             mount::place(&tree, target).stage(STAGE, format_args!("{} on {}", described(), mount.destination))
         }
         MountKind::Tmpfs { size, mode } => {
-            for (option, bit) in
-                [("suid", attribute::NO_SUID), ("dev", attribute::NO_DEV), ("exec", attribute::NO_EXEC)]
-            {
+            for (option, bit) in [
+                ("suid", attribute::NO_SUID),
+                ("dev", attribute::NO_DEV),
+                ("exec", attribute::NO_EXEC),
+            ] {
                 attributes |= if has(option) { 0 } else { bit };
             }
             let mode = format!("{mode:o}");

@@ -51,15 +51,23 @@ impl Clients {
         let token = FIRST_TOKEN + self.next;
         self.next += 1;
         poll.add(&stream, ready::READ, token)?;
-        let client =
-            Client { stream, input: Vec::new(), output: Vec::new(), attached: starter, waiting: starter, starter };
+        let client = Client {
+            stream,
+            input: Vec::new(),
+            output: Vec::new(),
+            attached: starter,
+            waiting: starter,
+            starter,
+        };
         self.clients.insert(token, client);
         Ok(())
     }
 
     /// Reads and writes what can be; returns what is asked of the monitor.
     pub(super) fn dispatch(&mut self, poll: &Poll, token: u64, readiness: u32) -> Vec<Request> {
-        let Some(client) = self.clients.get_mut(&token) else { return Vec::new() };
+        let Some(client) = self.clients.get_mut(&token) else {
+            return Vec::new();
+        };
         let mut requests = Vec::new();
         let mut open = true;
         if readiness & ready::WRITE != 0 {
@@ -96,7 +104,9 @@ impl Clients {
 
     /// Answers one client.
     pub(super) fn answer(&mut self, poll: &Poll, token: u64, result: Result<(), String>) {
-        let Some(client) = self.clients.get_mut(&token) else { return };
+        let Some(client) = self.clients.get_mut(&token) else {
+            return;
+        };
         // On an attached connection nobody waits for an answer.
         if !client.attached {
             match result {
@@ -111,7 +121,9 @@ impl Clients {
 
     /// Whether somebody who is attached can't keep up.
     pub(super) fn are_behind(&self) -> bool {
-        self.clients.values().any(|c| c.attached && c.output.len() > MOST_UNSENT)
+        self.clients
+            .values()
+            .any(|c| c.attached && c.output.len() > MOST_UNSENT)
     }
 
     /// Stops (or goes on) reading from clients, while the program doesn't take its input.
@@ -155,7 +167,11 @@ impl Client {
         }
         self.output.drain(..sent);
         if before > 0 || sent > 0 {
-            let interest = if self.output.is_empty() { ready::READ } else { ready::READ | ready::WRITE };
+            let interest = if self.output.is_empty() {
+                ready::READ
+            } else {
+                ready::READ | ready::WRITE
+            };
             poll.change(&self.stream, interest, token)?;
         }
         self.output.shrink_to(frame::MOST);
@@ -178,9 +194,15 @@ impl Client {
                 (Kind::Input, _) => requests.push(Request::Input(body)),
                 (Kind::InputEnd, _) => requests.push(Request::InputEnd),
                 (Kind::Signal, &[a, b, c, d]) => {
-                    requests.push(Request::Signal { client: token, signal: i32::from_be_bytes([a, b, c, d]) });
+                    requests.push(Request::Signal {
+                        client: token,
+                        signal: i32::from_be_bytes([a, b, c, d]),
+                    });
                 }
-                (Kind::Freeze, &[frozen]) => requests.push(Request::Freeze { client: token, frozen: frozen != 0 }),
+                (Kind::Freeze, &[frozen]) => requests.push(Request::Freeze {
+                    client: token,
+                    frozen: frozen != 0,
+                }),
                 (Kind::Resize, &[a, b, c, d]) => requests.push(Request::Resize {
                     rows: u16::from_be_bytes([a, b]),
                     columns: u16::from_be_bytes([c, d]),

@@ -35,8 +35,18 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn open(path: Option<&Path>) -> io::Result<Self> {
-        let open = |path| OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-        Ok(Self { file: path.map(open).transpose()?, partial: [Vec::new(), Vec::new()], lines: Vec::new() })
+        let open = |path| {
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o640)
+                .open(path)
+        };
+        Ok(Self {
+            file: path.map(open).transpose()?,
+            partial: [Vec::new(), Vec::new()],
+            lines: Vec::new(),
+        })
     }
 
     /// Takes bytes; whole lines are written at once. A disk that is full costs lines, never the container.
@@ -49,7 +59,11 @@ impl Log {
         let mut rest = bytes;
         while !rest.is_empty() {
             let room = LONGEST - partial.len();
-            let end = rest.iter().take(room).position(|b| *b == b'\n').map_or(room.min(rest.len()), |at| at + 1);
+            let end = rest
+                .iter()
+                .take(room)
+                .position(|b| *b == b'\n')
+                .map_or(room.min(rest.len()), |at| at + 1);
             partial.extend(&rest[..end]);
             rest = &rest[end..];
             if partial.last() == Some(&b'\n') || partial.len() >= LONGEST {
@@ -113,11 +127,18 @@ mod tests {
     #[test]
     fn lines_are_json_whatever_they_hold() {
         let mut out = Vec::new();
-        line(&mut out, "a\"b\\c\t<é>\u{1b}[0m\n".as_bytes(), Stream::Output, "T");
+        line(
+            &mut out,
+            "a\"b\\c\t<é>\u{1b}[0m\n".as_bytes(),
+            Stream::Output,
+            "T",
+        );
         line(&mut out, b"\xff\xfe!", Stream::Errors, "T");
         let text = String::from_utf8(out).expect("text");
-        let lines: Vec<serde_json::Value> =
-            text.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|l| serde_json::from_str(l).expect("JSON"))
+            .collect();
         assert_eq!(lines[0]["log"], "a\"b\\c\t<é>\u{1b}[0m\n");
         assert_eq!(lines[0]["stream"], "stdout");
         assert_eq!(lines[1]["log"], "\u{fffd}\u{fffd}!");

@@ -62,7 +62,13 @@ pub fn monitor_main(args: &[String]) -> i32 {
             Err(error) => return tell(&starter, &Failure::new("monitor", "cannot fork", &error)),
         }
     }
-    match supervise(Path::new(directory), starter, has("--attach"), has("--inside"), args) {
+    match supervise(
+        Path::new(directory),
+        starter,
+        has("--attach"),
+        has("--inside"),
+        args,
+    ) {
         Ok(()) => 0,
         Err((starter, failure)) => tell(&starter, &failure),
     }
@@ -78,7 +84,11 @@ fn take_starter() -> std::io::Result<UnixStream> {
 
 fn tell(starter: &UnixStream, failure: &Failure) -> i32 {
     let mut bytes = Vec::new();
-    frame::append(&mut bytes, Kind::Failed, &serde_json::to_vec(failure).unwrap_or_default());
+    frame::append(
+        &mut bytes,
+        Kind::Failed,
+        &serde_json::to_vec(failure).unwrap_or_default(),
+    );
     // Nobody else is there to be told.
     let mut starter = starter;
     let _ = starter.write_all(&bytes);
@@ -107,7 +117,12 @@ fn supervise(
     let lock = match state::lock(&spec.run_dir) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Err((starter, Failure::refused("monitor", "the container runs already"))),
-        Err(error) => return Err((starter, Failure::new("monitor", "cannot lock the container", &error))),
+        Err(error) => {
+            return Err((
+                starter,
+                Failure::new("monitor", "cannot lock the container", &error),
+            ));
+        }
     };
     let mut networking = None;
     match start(&spec, &mut networking) {
@@ -190,7 +205,15 @@ fn clone(
     match process::clone(init::namespaces(spec)).stage("namespaces", "cannot make namespaces")? {
         Cloned::Child => {
             drop((streams, guard, reports));
-            init::run(Prepared { spec, entrance, filter, terminals, standard, go, report })
+            init::run(Prepared {
+                spec,
+                entrance,
+                filter,
+                terminals,
+                standard,
+                go,
+                report,
+            })
         }
         Cloned::Parent { pid, pidfd } => {
             drop((standard, go, report, terminals));
@@ -198,7 +221,9 @@ fn clone(
                 // When the first process is gone already, it has reported why.
                 let _ = file::write(&guard, b"g");
                 let mut bytes = Vec::new();
-                std::fs::File::from(reports).read_to_end(&mut bytes).stage("monitor", "report")?;
+                std::fs::File::from(reports)
+                    .read_to_end(&mut bytes)
+                    .stage("monitor", "report")?;
                 if bytes.is_empty() {
                     return Ok(());
                 }
@@ -206,7 +231,12 @@ fn clone(
                     .unwrap_or_else(|_| Failure::refused("init", "the container's first process broke off")))
             });
             match started {
-                Ok(()) => Ok(Running { pid, pidfd, streams, _guard: guard }),
+                Ok(()) => Ok(Running {
+                    pid,
+                    pidfd,
+                    streams,
+                    _guard: guard,
+                }),
                 Err(failure) => {
                     let _ = process::pidfd_send_signal(&pidfd, libc::SIGKILL);
                     let _ = process::wait(pid);
@@ -226,7 +256,11 @@ fn streams(spec: &ContainerSpec, terminals: &OwnedFd) -> Result<(Streams, Standa
             terminal::set_size(&master, rows, columns).stage(stage, "cannot size the terminal")?;
         }
         file::set_nonblocking(&master, true).stage(stage, "terminal")?;
-        let streams = Streams { output: Some(master), terminal: true, ..Streams::default() };
+        let streams = Streams {
+            output: Some(master),
+            terminal: true,
+            ..Streams::default()
+        };
         return Ok((streams, Standard::Terminal(slave)));
     }
     let pipe = || file::pipe(0).stage(stage, "pipe");
@@ -243,6 +277,18 @@ fn streams(spec: &ContainerSpec, terminals: &OwnedFd) -> Result<(Streams, Standa
         }
         false => (None, None),
     };
-    let streams = Streams { input, output: Some(output), errors: Some(errors), terminal: false };
-    Ok((streams, Standard::Pipes { input: from_input, output: to_output, errors: to_errors }))
+    let streams = Streams {
+        input,
+        output: Some(output),
+        errors: Some(errors),
+        terminal: false,
+    };
+    Ok((
+        streams,
+        Standard::Pipes {
+            input: from_input,
+            output: to_output,
+            errors: to_errors,
+        },
+    ))
 }

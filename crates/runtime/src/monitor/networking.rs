@@ -22,7 +22,9 @@ impl Networking {
         let forwarder = match &spec.network {
             NetworkSpec::Host(_) | NetworkSpec::None => None,
             _ if spec.ports.is_empty() => None,
-            _ => Some(Forwarder::bind(&spec.ports).map_err(|error| Failure::refused(STAGE, full_text(&error)))?),
+            _ => Some(
+                Forwarder::bind(&spec.ports).map_err(|error| Failure::refused(STAGE, full_text(&error)))?,
+            ),
         };
         let run_root = spec.run_dir.parent().unwrap_or(Path::new("/"));
         let is_alive = |id: &str| state::is_alive(&run_root.join(id));
@@ -40,9 +42,11 @@ impl Networking {
 
     fn write_name_files(&self, spec: &ContainerSpec) -> Result<(), Failure> {
         let files = network::files(&spec.network, &spec.hostname, self.place.as_ref());
-        for (name, text) in
-            [("hosts", &files.hosts), ("hostname", &files.hostname), ("resolv.conf", &files.resolv_conf)]
-        {
+        for (name, text) in [
+            ("hosts", &files.hosts),
+            ("hostname", &files.hostname),
+            ("resolv.conf", &files.resolv_conf),
+        ] {
             let path = spec.container_dir.join(name);
             std::fs::write(&path, text).stage(STAGE, format_args!("cannot write {}", path.display()))?;
         }
@@ -51,7 +55,10 @@ impl Networking {
 
     /// No network at all, when it was never prepared.
     pub(super) fn nothing() -> Self {
-        Self { forwarder: None, place: None }
+        Self {
+            forwarder: None,
+            place: None,
+        }
     }
 
     /// What `state.json` keeps of it.
@@ -71,9 +78,13 @@ impl Networking {
             let dialer = match &self.place {
                 Some(place) => Dialer::Address(place.address.into()),
                 // The monitor is in the user namespace already, if there is one.
-                None => Dialer::loopback_of(pid, false).stage(STAGE, "cannot reach the container's network")?,
+                None => {
+                    Dialer::loopback_of(pid, false).stage(STAGE, "cannot reach the container's network")?
+                }
             };
-            forwarder.connect_to(dialer, Some(pid)).stage(STAGE, "cannot publish ports")?;
+            forwarder
+                .connect_to(dialer, Some(pid))
+                .stage(STAGE, "cannot publish ports")?;
         }
         Ok(())
     }
@@ -81,15 +92,26 @@ impl Networking {
     /// The ports with the numbers that the kernel chose.
     pub(super) fn ports(&self, spec: &ContainerSpec) -> Vec<PortMapping> {
         match &self.forwarder {
-            Some(forwarder) => forwarder.bound().iter().map(|bound| bound.mapping.clone()).collect(),
+            Some(forwarder) => forwarder
+                .bound()
+                .iter()
+                .map(|bound| bound.mapping.clone())
+                .collect(),
             None => spec.ports.clone(),
         }
     }
 
     /// What the network side has to tell the user, once.
     pub(super) fn notices(&mut self) -> Vec<String> {
-        let place = self.place.as_mut().map(|place| std::mem::take(&mut place.notices)).unwrap_or_default();
-        place.into_iter().chain(self.forwarder.iter_mut().flat_map(Forwarder::take_notices)).collect()
+        let place = self
+            .place
+            .as_mut()
+            .map(|place| std::mem::take(&mut place.notices))
+            .unwrap_or_default();
+        place
+            .into_iter()
+            .chain(self.forwarder.iter_mut().flat_map(Forwarder::take_notices))
+            .collect()
     }
 
     /// Gives everything back. What fails is taken back by the next container or the next sweep.

@@ -84,7 +84,10 @@ pub(super) fn serve(
             (process::wait(pid).unwrap_or(Ended::Signaled(libc::SIGKILL)), None)
         }
     };
-    let exit = Exit { code: ended.code(), oom_killed: spec.cgroup.out_of_memory() };
+    let exit = Exit {
+        code: ended.code(),
+        oom_killed: spec.cgroup.out_of_memory(),
+    };
     let _ = spec.cgroup.remove();
     state.notices.extend(networking.notices());
     networking.detach();
@@ -252,11 +255,16 @@ impl<'a> Service<'a> {
             }
             Request::Signal { client, signal } => {
                 let result = process::pidfd_send_signal(&self.running.pidfd, signal);
-                self.clients.answer(&self.poll, client, result.map_err(|e| crate::failure::error_text(&e)));
+                self.clients.answer(
+                    &self.poll,
+                    client,
+                    result.map_err(|e| crate::failure::error_text(&e)),
+                );
             }
             Request::Freeze { client, frozen } => {
                 let result = self.spec.cgroup.freeze(frozen);
-                let text = |e: crate::cgroup::CgroupError| format!("{e}: {}", crate::failure::error_text(&e.error));
+                let text =
+                    |e: crate::cgroup::CgroupError| format!("{e}: {}", crate::failure::error_text(&e.error));
                 self.clients.answer(&self.poll, client, result.map_err(text));
             }
             Request::Resize { rows, columns } => {
@@ -270,7 +278,11 @@ impl<'a> Service<'a> {
     /// Gives the program as much input as it takes.
     fn feed(&mut self) {
         let streams = &mut self.running.streams;
-        let target = if streams.terminal { &streams.output } else { &streams.input };
+        let target = if streams.terminal {
+            &streams.output
+        } else {
+            &streams.input
+        };
         let Some(target) = target else {
             self.input.clear();
             return;

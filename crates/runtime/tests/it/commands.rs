@@ -4,7 +4,9 @@ use crate::container::{Container, default_bits};
 use coil_runtime::spec::User;
 
 fn field<'a>(text: &'a str, name: &str) -> &'a str {
-    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix([' ', ':', '\t']));
+    let line = text
+        .lines()
+        .find_map(|l| l.strip_prefix(name)?.strip_prefix([' ', ':', '\t']));
     line.unwrap_or_else(|| panic!("no {name} in {text}")).trim()
 }
 
@@ -27,10 +29,17 @@ fn a_command_is_as_confined_as_its_container() {
     ] {
         assert_eq!(field(&text, name), value, "{name}");
     }
-    let links = text.lines().filter(|l| l.starts_with(|c: char| c.is_ascii_digit())).count();
+    let links = text
+        .lines()
+        .filter(|l| l.starts_with(|c: char| c.is_ascii_digit()))
+        .count();
     assert_eq!(links, 3, "{text}");
     let mut spec = container.exec_spec(&["id", "cwd", "cat", "/proc/self/status"]);
-    spec.user = User { uid: 1000, gid: 1000, groups: vec![] };
+    spec.user = User {
+        uid: 1000,
+        gid: 1000,
+        groups: vec![],
+    };
     spec.cwd = "/home/app".to_owned();
     let (text, _) = container.exec(&spec).expect("exec");
     assert!(text.starts_with("uid 1000 gid 1000 groups pid "), "{text}");
@@ -45,7 +54,10 @@ fn a_command_that_cannot_run_says_why() {
     let mut spec = container.exec_spec(&[]);
     spec.args = vec!["nope".to_owned()];
     let error = container.exec(&spec).expect_err("a failure");
-    assert_eq!((error.exit_code(), error.to_string().as_str()), (127, "exec: \"nope\": executable file not found in $PATH"));
+    assert_eq!(
+        (error.exit_code(), error.to_string().as_str()),
+        (127, "exec: \"nope\": executable file not found in $PATH")
+    );
     let mut spec = container.exec_spec(&["cwd"]);
     for number in 0..20 {
         spec.cwd = format!("/proc/self/fd/{number}");
@@ -57,7 +69,9 @@ fn a_command_that_cannot_run_says_why() {
 fn no_command_in_a_container_that_ended() {
     let container = Container::new(&["echo", "x"]);
     container.run();
-    let error = container.exec(&container.exec_spec(&["id"])).expect_err("a failure");
+    let error = container
+        .exec(&container.exec_spec(&["id"]))
+        .expect_err("a failure");
     assert_eq!(error.to_string(), "the container is not running");
 }
 

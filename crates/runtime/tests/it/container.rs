@@ -23,8 +23,15 @@ pub(crate) fn probe() -> &'static [u8] {
     PROBE.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/probe/probe.c");
         let kept = std::env::temp_dir().join(format!("coil-probe-{}", std::process::id()));
-        let status = Command::new("cc").args(["-static", "-O1", "-w", "-o"]).arg(&kept).arg(source).status();
-        assert!(status.expect("cc runs").success(), "the probe must compile: a C compiler with libc.a is needed");
+        let status = Command::new("cc")
+            .args(["-static", "-O1", "-w", "-o"])
+            .arg(&kept)
+            .arg(source)
+            .status();
+        assert!(
+            status.expect("cc runs").success(),
+            "the probe must compile: a C compiler with libc.a is needed"
+        );
         let bytes = std::fs::read(&kept).expect("the probe");
         std::fs::remove_file(&kept).expect("the probe");
         bytes
@@ -48,8 +55,12 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// The rest of the line that begins with a word.
     pub(crate) fn field(&self, name: &str) -> &str {
-        let line = self.output.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix([' ', ':', '\t']));
-        line.unwrap_or_else(|| panic!("no {name} in {}", self.output)).trim()
+        let line = self
+            .output
+            .lines()
+            .find_map(|l| l.strip_prefix(name)?.strip_prefix([' ', ':', '\t']));
+        line.unwrap_or_else(|| panic!("no {name} in {}", self.output))
+            .trim()
     }
 }
 
@@ -71,9 +82,15 @@ impl Container {
         mode("bin/probe", 0o755);
         mode("bin/data", 0o644);
         mode("tmp", 0o1777);
-        std::fs::write(layer.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n")
-            .expect("passwd");
-        let args = std::iter::once("probe").chain(words.iter().copied()).map(str::to_owned).collect();
+        std::fs::write(
+            layer.join("etc/passwd"),
+            "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n",
+        )
+        .expect("passwd");
+        let args = std::iter::once("probe")
+            .chain(words.iter().copied())
+            .map(str::to_owned)
+            .collect();
         let run_dir = home.join("run").join(&id);
         let mut spec = ContainerSpec::new(&id, home.join("container"), run_dir, vec![layer], args);
         spec.cgroup = cgroup::plan(&Facts::read().expect("facts"), &id);
@@ -85,7 +102,8 @@ impl Container {
     }
 
     pub(crate) fn started(&self) -> Started {
-        self.start().unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+        self.start()
+            .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
     }
 
     pub(crate) fn run(&self) -> Outcome {
@@ -103,7 +121,10 @@ impl Container {
 
     pub(crate) fn exec_spec(&self, words: &[&str]) -> ExecSpec {
         ExecSpec {
-            args: std::iter::once("probe").chain(words.iter().copied()).map(str::to_owned).collect(),
+            args: std::iter::once("probe")
+                .chain(words.iter().copied())
+                .map(str::to_owned)
+                .collect(),
             env: self.spec.env.clone(),
             cwd: "/".to_owned(),
             user: self.spec.user.clone(),
@@ -117,7 +138,11 @@ impl Container {
     pub(crate) fn exec(&self, spec: &ExecSpec) -> Result<(String, i32), StartError> {
         let path = self.home.join("exec-output");
         let output = std::fs::File::create(&path).expect("file");
-        let stdio = Stdio3 { input: Stdio::null(), output: output.into(), errors: Stdio::null() };
+        let stdio = Stdio3 {
+            input: Stdio::null(),
+            output: output.into(),
+            errors: Stdio::null(),
+        };
         let code = coil_runtime::exec(&exe(), &self.spec.container_dir, &self.spec.run_dir, spec, stdio)?;
         Ok((std::fs::read_to_string(path).expect("output"), code))
     }
@@ -127,7 +152,11 @@ pub(crate) fn collect(client: &Client) -> Outcome {
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let exit = client.copy_output(&mut output, &mut errors).expect("an end");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Outcome { output: text(output), errors: text(errors), exit }
+    Outcome {
+        output: text(output),
+        errors: text(errors),
+        exit,
+    }
 }
 
 impl Drop for Container {
@@ -143,5 +172,8 @@ impl Drop for Container {
 
 /// The bits of the default capabilities, as `/proc` prints them.
 pub(crate) fn default_bits() -> String {
-    format!("{:016x}", capabilities::CapabilitySet::of(&capabilities::DEFAULT).bits())
+    format!(
+        "{:016x}",
+        capabilities::CapabilitySet::of(&capabilities::DEFAULT).bits()
+    )
 }

@@ -1,9 +1,10 @@
 //! The runtime against the real kernel.
 
+mod attacks;
+mod commands;
+mod container;
 mod network;
 mod ports;
 mod probe;
-mod commands;
-mod container;
-mod run;
 mod rootless;
+mod run;

@@ -26,7 +26,9 @@ fn container(words: &[&str], inside: u32) -> Container {
     container.spec.id_map = IdMap::one(inside, inside, USER, USER);
     container.spec.user.uid = inside;
     container.spec.user.gid = inside;
-    container.spec.cgroup = CgroupPlan::None { reason: "control groups are version 1 here".to_owned() };
+    container.spec.cgroup = CgroupPlan::None {
+        reason: "control groups are version 1 here".to_owned(),
+    };
     std::fs::create_dir_all(&container.spec.container_dir).expect("directory");
     write_spec(&container);
     container
@@ -40,7 +42,10 @@ fn write_spec(container: &Container) {
 
 fn as_user(container: &Container, role: &str, words: &[&str]) -> Command {
     let mut command = Command::new(exe());
-    command.args(["internal", role]).arg(&container.spec.container_dir).args(words);
+    command
+        .args(["internal", role])
+        .arg(&container.spec.container_dir)
+        .args(words);
     command.uid(USER).gid(USER).stdin(Stdio::null());
     command
 }
@@ -50,17 +55,33 @@ fn output(container: &Container) -> Output {
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 fn field<'a>(text: &'a str, name: &str) -> &'a str {
-    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix([' ', ':', '\t']));
+    let line = text
+        .lines()
+        .find_map(|l| l.strip_prefix(name)?.strip_prefix([' ', ':', '\t']));
     line.unwrap_or_else(|| panic!("no {name} in {text}")).trim()
 }
 
 #[test]
 fn root_inside_is_the_user_outside() {
-    let words = ["id", "fds", "cat", "/proc/self/status", "calls", "write", "/file", "cat", "/proc/self/uid_map"];
+    let words = [
+        "id",
+        "fds",
+        "cat",
+        "/proc/self/status",
+        "calls",
+        "write",
+        "/file",
+        "cat",
+        "/proc/self/uid_map",
+    ];
     let container = container(&words, 0);
     let output = output(&container);
     let text = text(&output);
@@ -82,14 +103,27 @@ fn root_inside_is_the_user_outside() {
         ("3", ""),
     ] {
         if name == "3" {
-            assert!(!text.lines().any(|l| l.starts_with("3 ")), "a descriptor is left open: {text}");
+            assert!(
+                !text.lines().any(|l| l.starts_with("3 ")),
+                "a descriptor is left open: {text}"
+            );
         } else {
             assert_eq!(field(&text, name), value, "{name}");
         }
     }
-    assert_eq!(text.lines().last().expect("map").split_whitespace().collect::<Vec<_>>(), ["0", "12345", "1"]);
+    assert_eq!(
+        text.lines()
+            .last()
+            .expect("map")
+            .split_whitespace()
+            .collect::<Vec<_>>(),
+        ["0", "12345", "1"]
+    );
     let file = container.spec.container_dir.join("upper/file");
-    assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(file).expect("file")), USER);
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(file).expect("file")),
+        USER
+    );
     assert!(!is_alive(&container.spec.run_dir));
 }
 
@@ -99,7 +133,12 @@ fn another_number_inside_may_be_the_user() {
     let output = output(&container);
     let text = text(&output);
     assert!(text.starts_with("uid 1000 gid 1000"), "{text}");
-    for (name, value) in [("Seccomp", "2"), ("CapEff", "0000000000000000"), ("CapAmb", "0000000000000000"), ("ping", "ok")] {
+    for (name, value) in [
+        ("Seccomp", "2"),
+        ("CapEff", "0000000000000000"),
+        ("CapAmb", "0000000000000000"),
+        ("ping", "ok"),
+    ] {
         assert_eq!(field(&text, name), value, "{name}");
     }
 }
@@ -122,14 +161,21 @@ fn a_user_that_is_not_there_is_told() {
     write_spec(&container);
     let output = output(&container);
     assert_eq!(output.status.code(), Some(125));
-    assert!(text(&output).contains("cannot become user 33"), "{}", text(&output));
+    assert!(
+        text(&output).contains("cannot become user 33"),
+        "{}",
+        text(&output)
+    );
 }
 
 #[test]
 fn limits_that_cannot_be_kept_are_told() {
     let mut container = container(&["id"], 0);
     container.spec.limits.memory = Some(1 << 20);
-    assert_eq!(container.spec.notices(), ["--memory has no effect: control groups are version 1 here"]);
+    assert_eq!(
+        container.spec.notices(),
+        ["--memory has no effect: control groups are version 1 here"]
+    );
 }
 
 #[test]
@@ -137,15 +183,28 @@ fn a_command_joins_the_user_namespace() {
     let mut container = container(&["echo", "up", "line"], 0);
     container.spec.stdin_open = true;
     write_spec(&container);
-    let mut child = as_user(&container, "run", &[]).stdout(Stdio::piped()).spawn().expect("run");
+    let mut child = as_user(&container, "run", &[])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("run");
     let mut up = [0; 3];
     std::io::Read::read_exact(child.stdout.as_mut().expect("output"), &mut up).expect("up");
-    let output =
-        as_user(&container, "run-in", &["probe", "id", "cat", "/proc/self/status", "fds", "calls"]).output().expect("exec");
+    let output = as_user(
+        &container,
+        "run-in",
+        &["probe", "id", "cat", "/proc/self/status", "fds", "calls"],
+    )
+    .output()
+    .expect("exec");
     let text = text(&output);
     assert!(text.starts_with("uid 0 gid 0"), "{text}");
     let bits = default_bits();
-    for (name, value) in [("Seccomp", "2"), ("CapEff", bits.as_str()), ("CapBnd", bits.as_str()), ("af_alg", "EPERM")] {
+    for (name, value) in [
+        ("Seccomp", "2"),
+        ("CapEff", bits.as_str()),
+        ("CapBnd", bits.as_str()),
+        ("af_alg", "EPERM"),
+    ] {
         assert_eq!(field(&text, name), value, "{name}");
     }
     container.client().end_input().expect("input");

@@ -8,7 +8,11 @@ use coil_runtime::state::{Status, is_alive};
 fn a_program_runs_confined_as_process_one() {
     let outcome = Container::new(&["id", "cat", "/proc/self/status", "calls"]).run();
     assert_eq!(outcome.exit.code, 0, "{outcome:?}");
-    assert!(outcome.output.starts_with("uid 0 gid 0 groups pid 1\n"), "{}", outcome.output);
+    assert!(
+        outcome.output.starts_with("uid 0 gid 0 groups pid 1\n"),
+        "{}",
+        outcome.output
+    );
     for (name, value) in [
         ("Seccomp", "2"),
         ("NoNewPrivs", "0"),
@@ -40,9 +44,19 @@ fn a_program_runs_confined_as_process_one() {
 #[test]
 fn an_ordinary_user_inside_has_nothing() {
     let mut container = Container::new(&["id", "cat", "/proc/self/status", "calls", "open", "/dev/stdout"]);
-    container.spec.user = User { uid: 1000, gid: 1000, groups: vec![27, 100] };
+    container.spec.user = User {
+        uid: 1000,
+        gid: 1000,
+        groups: vec![27, 100],
+    };
     let outcome = container.run();
-    assert!(outcome.output.starts_with("uid 1000 gid 1000 groups 27 100 pid 1\n"), "{}", outcome.output);
+    assert!(
+        outcome
+            .output
+            .starts_with("uid 1000 gid 1000 groups 27 100 pid 1\n"),
+        "{}",
+        outcome.output
+    );
     for (name, value) in [
         ("Seccomp", "2"),
         ("NoNewPrivs", "0"),
@@ -63,7 +77,11 @@ fn nothing_of_the_host_is_left_open() {
     let lines: Vec<&str> = outcome.output.lines().collect();
     assert_eq!(lines.len(), 3, "{}", outcome.output);
     assert_eq!(lines[0], "0 /dev/null");
-    assert!(lines[1].starts_with("1 pipe:") && lines[2].starts_with("2 pipe:"), "{}", outcome.output);
+    assert!(
+        lines[1].starts_with("1 pipe:") && lines[2].starts_with("2 pipe:"),
+        "{}",
+        outcome.output
+    );
 }
 
 #[test]
@@ -82,20 +100,37 @@ fn namespaces_are_its_own() {
 fn output_code_and_log_are_kept() {
     let container = Container::new(&["echo", "hello", "err", "oh", "exit", "42"]);
     let outcome = container.run();
-    assert_eq!((outcome.output.as_str(), outcome.errors.as_str()), ("hello\n", "oh\n"));
+    assert_eq!(
+        (outcome.output.as_str(), outcome.errors.as_str()),
+        ("hello\n", "oh\n")
+    );
     assert_eq!(outcome.exit.code, 42);
     let state = container.state();
-    assert_eq!((state.status, state.exit_code, state.pid), (Status::Exited, 42, 0));
+    assert_eq!(
+        (state.status, state.exit_code, state.pid),
+        (Status::Exited, 42, 0)
+    );
     assert!(state.started_at < state.finished_at);
     assert!(!container.spec.run_dir.exists());
     let log = std::fs::read_to_string(container.spec.container_dir.join("log.jsonl")).expect("log");
     let mut lines: Vec<(String, String)> = log
         .lines()
         .map(|l| serde_json::from_str::<serde_json::Value>(l).expect("JSON"))
-        .map(|v| (v["stream"].as_str().expect("stream").to_owned(), v["log"].as_str().expect("log").to_owned()))
+        .map(|v| {
+            (
+                v["stream"].as_str().expect("stream").to_owned(),
+                v["log"].as_str().expect("log").to_owned(),
+            )
+        })
         .collect();
     lines.sort();
-    assert_eq!(lines, [("stderr".into(), "oh\n".into()), ("stdout".into(), "hello\n".into())]);
+    assert_eq!(
+        lines,
+        [
+            ("stderr".into(), "oh\n".into()),
+            ("stdout".into(), "hello\n".into())
+        ]
+    );
     for directory in container.spec.cgroup.directories() {
         assert!(!directory.exists(), "{}", directory.display());
     }
@@ -105,7 +140,11 @@ fn output_code_and_log_are_kept() {
 fn what_cannot_run_says_why_as_docker_does() {
     for (program, message, code) in [
         ("nope", "exec: \"nope\": executable file not found in $PATH", 127),
-        ("/nope", "exec: \"/nope\": stat /nope: no such file or directory", 127),
+        (
+            "/nope",
+            "exec: \"/nope\": stat /nope: no such file or directory",
+            127,
+        ),
         ("/bin/data", "exec: \"/bin/data\": permission denied", 126),
         ("/tmp", "exec: \"/tmp\": is a directory", 126),
         ("", "exec: \"\": executable file not found in $PATH", 127),
@@ -140,9 +179,26 @@ fn the_working_directory_is_made_and_never_the_hosts() {
 #[test]
 fn hidden_and_protected_paths_hold() {
     let outcome = Container::new(&[
-        "cat", "/proc/keys", "cat", "/proc/timer_list", "cat", "/proc/interrupts", "list", "/sys/firmware",
-        "open", "/proc/sysrq-trigger", "open", "/proc/sys/kernel/hostname", "mkdir", "/sys/fs/cgroup/memory/x",
-        "open", "/sys/kernel/uevent_helper", "cat", "/proc/sys/net/ipv4/ping_group_range", "write", "/root-file",
+        "cat",
+        "/proc/keys",
+        "cat",
+        "/proc/timer_list",
+        "cat",
+        "/proc/interrupts",
+        "list",
+        "/sys/firmware",
+        "open",
+        "/proc/sysrq-trigger",
+        "open",
+        "/proc/sys/kernel/hostname",
+        "mkdir",
+        "/sys/fs/cgroup/memory/x",
+        "open",
+        "/sys/kernel/uevent_helper",
+        "cat",
+        "/proc/sys/net/ipv4/ping_group_range",
+        "write",
+        "/root-file",
     ])
     .run();
     assert_ne!(outcome.field("open /proc/sysrq-trigger"), "ok");
@@ -155,8 +211,9 @@ fn hidden_and_protected_paths_hold() {
 
 #[test]
 fn a_read_only_root_and_mounts_of_the_user() {
-    let mut container =
-        Container::new(&["write", "/x", "write", "/data/a", "write", "/ro/a", "write", "/mem/a", "cat", "/one", "mode", "/mem"]);
+    let mut container = Container::new(&[
+        "write", "/x", "write", "/data/a", "write", "/ro/a", "write", "/mem/a", "cat", "/one", "mode", "/mem",
+    ]);
     let data = container.home.join("data");
     std::fs::create_dir_all(&data).expect("data");
     std::fs::write(container.home.join("one"), "the file\n").expect("one");
@@ -171,7 +228,10 @@ fn a_read_only_root_and_mounts_of_the_user() {
         bind(data.clone(), "/ro", true),
         bind(container.home.join("one"), "/one", true),
         Mount {
-            kind: MountKind::Tmpfs { size: Some(1 << 20), mode: 0o1777 },
+            kind: MountKind::Tmpfs {
+                size: Some(1 << 20),
+                mode: 0o1777,
+            },
             destination: "/mem".to_owned(),
             read_only: false,
             options: Vec::new(),
@@ -179,12 +239,19 @@ fn a_read_only_root_and_mounts_of_the_user() {
     ];
     container.spec.read_only = true;
     let outcome = container.run();
-    for (what, result) in
-        [("write /x", "EROFS"), ("write /data/a", "ok"), ("write /ro/a", "EROFS"), ("write /mem/a", "ok")]
-    {
+    for (what, result) in [
+        ("write /x", "EROFS"),
+        ("write /data/a", "ok"),
+        ("write /ro/a", "EROFS"),
+        ("write /mem/a", "ok"),
+    ] {
         assert_eq!(outcome.field(what), result, "{what}");
     }
-    assert!(outcome.output.contains("the file\n") && outcome.output.contains("/mem 41777 0:0"), "{}", outcome.output);
+    assert!(
+        outcome.output.contains("the file\n") && outcome.output.contains("/mem 41777 0:0"),
+        "{}",
+        outcome.output
+    );
     assert!(data.join("a").exists());
 }
 
@@ -194,21 +261,44 @@ fn limits_hold() {
     container.spec.limits.memory = Some(64 << 20);
     container.spec.limits.memory_swap = Some(64 << 20);
     let outcome = container.run();
-    assert_eq!((outcome.exit.code, outcome.exit.oom_killed), (137, true), "{outcome:?}");
+    assert_eq!(
+        (outcome.exit.code, outcome.exit.oom_killed),
+        (137, true),
+        "{outcome:?}"
+    );
     assert!(container.state().oom_killed);
 
     let mut container = Container::new(&["fork", "50"]);
     container.spec.limits.pids = Some(10);
     assert_eq!(container.run().field("forked"), "9");
 
-    let mut container = Container::new(&["cat", "/proc/self/limits", "cat", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"]);
+    let mut container = Container::new(&[
+        "cat",
+        "/proc/self/limits",
+        "cat",
+        "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
+    ]);
     container.spec.limits.cpus_milli = Some(500);
     container.spec.rlimits = vec![
-        Rlimit { name: "nofile".to_owned(), soft: 1 << 20, hard: 1 << 20 },
-        Rlimit { name: "core".to_owned(), soft: 0, hard: 0 },
+        Rlimit {
+            name: "nofile".to_owned(),
+            soft: 1 << 20,
+            hard: 1 << 20,
+        },
+        Rlimit {
+            name: "core".to_owned(),
+            soft: 0,
+            hard: 0,
+        },
     ];
     let outcome = container.run();
-    assert!(outcome.field("Max open files").starts_with(|c: char| c.is_ascii_digit()), "{}", outcome.output);
+    assert!(
+        outcome
+            .field("Max open files")
+            .starts_with(|c: char| c.is_ascii_digit()),
+        "{}",
+        outcome.output
+    );
     assert!(outcome.field("Max core file size").starts_with('0'));
     assert!(outcome.output.ends_with("50000\n"), "{}", outcome.output);
 }
@@ -219,7 +309,10 @@ fn signals_and_waiting_go_through_the_monitor() {
     let started = container.started();
     let client = started.client.expect("attached");
     let first = client.next().expect("output");
-    assert_eq!(first, Some(coil_runtime::control::Message::Output(b"ready\n".to_vec())));
+    assert_eq!(
+        first,
+        Some(coil_runtime::control::Message::Output(b"ready\n".to_vec()))
+    );
     assert!(is_alive(&container.spec.run_dir));
     let waiting = container.client();
     container.client().signal(libc::SIGTERM).expect("signal");
@@ -253,7 +346,11 @@ fn a_terminal_is_a_terminal() {
     let client = container.started().client.expect("attached");
     client.input(b"typed\n").expect("input");
     let outcome = collect(&client);
-    assert!(outcome.output.contains("tty 1 1 33 x 101 /dev/pts/0"), "{}", outcome.output);
+    assert!(
+        outcome.output.contains("tty 1 1 33 x 101 /dev/pts/0"),
+        "{}",
+        outcome.output
+    );
     assert_eq!(outcome.field("/dev/tty"), "ok");
     assert_eq!(outcome.field("console"), "ok");
     assert!(outcome.output.contains("line typed"), "{}", outcome.output);
@@ -266,8 +363,13 @@ fn a_killed_monitor_takes_its_container_along() {
     let client = started.client.expect("attached");
     client.next().expect("output");
     let status = std::fs::read_to_string(format!("/proc/{}/status", started.init_pid)).expect("status");
-    let monitor: i32 =
-        status.lines().find_map(|l| l.strip_prefix("PPid:")).expect("parent").trim().parse().expect("number");
+    let monitor: i32 = status
+        .lines()
+        .find_map(|l| l.strip_prefix("PPid:"))
+        .expect("parent")
+        .trim()
+        .parse()
+        .expect("number");
     let init = coil_sys::process::pidfd_open(started.init_pid).expect("init");
     coil_sys::process::kill(monitor, libc::SIGKILL).expect("kill");
     let poll = coil_sys::event::Poll::new().expect("poll");
