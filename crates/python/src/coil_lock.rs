@@ -65,9 +65,9 @@ pub struct BasePins {
     /// That file's date, as it is written in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date: Option<String>,
-    /// What was asked for, as one hash: a base that is asked for otherwise is pinned anew.
+    /// The full version of the base's Python, `3.13.5`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inputs: Option<String>,
+    pub python: Option<String>,
     /// The packages, sorted by name.
     #[serde(default, rename = "package")]
     pub packages: Vec<BasePackage>,
@@ -88,9 +88,9 @@ pub struct BasePackage {
     pub size: u64,
     /// The path in the archive: `pool/main/g/glibc/libc6_…deb`.
     pub filename: String,
-    /// The whole address, where it is not the archive's usual one.
+    /// Which of Debian's archives has it, where it is not the main one: `debian-security`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
+    pub archive: Option<String>,
 }
 
 /// The packages that were found for one target.
@@ -189,7 +189,7 @@ impl CoilLock {
                 base.release_digest.as_ref().map(ToString::to_string).as_deref(),
             );
             put_some(&mut text, "date", base.date.as_deref());
-            put_some(&mut text, "inputs", base.inputs.as_deref());
+            put_some(&mut text, "python", base.python.as_deref());
             for package in &base.packages {
                 text.push_str("\n[[base.package]]\n");
                 put(&mut text, "name", &package.name);
@@ -198,7 +198,7 @@ impl CoilLock {
                 put(&mut text, "sha256", &package.sha256);
                 let _ = writeln!(text, "size = {}", package.size);
                 put(&mut text, "filename", &package.filename);
-                put_some(&mut text, "url", package.url.as_deref());
+                put_some(&mut text, "archive", package.archive.as_deref());
             }
         }
         for resolution in &self.resolutions {

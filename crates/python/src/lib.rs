@@ -6,6 +6,7 @@
 pub mod coil_lock;
 pub mod coil_settings;
 pub mod diagnostic;
+mod django_start;
 mod dockerignore;
 pub mod ignore_rules;
 mod lock_check;
@@ -18,6 +19,7 @@ pub mod pyproject;
 pub mod python_choice;
 pub mod requirement;
 pub mod requirements_file;
+mod requirements_line;
 mod shell_words;
 mod source_scan;
 pub mod start_command;

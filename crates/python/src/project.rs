@@ -109,17 +109,17 @@ impl Project {
             found_in: found_in.to_owned(),
         };
         wishes.extend(explicit.map(|(text, found_in)| say(text, found_in)));
-        if let Some(pyproject) = &self.pyproject {
-            if let Some(text) = &pyproject.coil.python {
-                wishes.push(say(
-                    text,
-                    pyproject
-                        .coil
-                        .python_found_in
-                        .as_deref()
-                        .unwrap_or(&pyproject.file),
-                ));
-            }
+        if let Some(pyproject) = &self.pyproject
+            && let Some(text) = &pyproject.coil.python
+        {
+            wishes.push(say(
+                text,
+                pyproject
+                    .coil
+                    .python_found_in
+                    .as_deref()
+                    .unwrap_or(&pyproject.file),
+            ));
         }
         wishes.extend(self.python_version.clone());
         if let Some(requires) = self

@@ -139,10 +139,10 @@ impl Pylock {
         }
         let mut pinned: BTreeMap<PackageName, Pinned> = BTreeMap::new();
         for package in &self.packages {
-            if let Some(marker) = &package.marker {
-                if !holds(marker)? {
-                    continue;
-                }
+            if let Some(marker) = &package.marker
+                && !holds(marker)?
+            {
+                continue;
             }
             if package
                 .requires_python

@@ -284,10 +284,10 @@ impl Scanner<'_> {
                 });
             }
         }
-        if interface.is_none() {
-            if let Some(returns) = &function.returns {
-                interface = full_name(returns).and_then(|dotted| self.constructor(&dotted));
-            }
+        if interface.is_none()
+            && let Some(returns) = &function.returns
+        {
+            interface = full_name(returns).and_then(|dotted| self.constructor(&dotted));
         }
         let Some(interface) = interface else {
             return;
@@ -348,10 +348,9 @@ impl Scanner<'_> {
         let is_setdefault = full_name(&call.func).is_some_and(|name| name.ends_with("environ.setdefault"));
         if let ([Expr::StringLiteral(key), Expr::StringLiteral(value)], true) =
             (&*call.arguments.args, is_setdefault)
+            && key.value.to_str() == "DJANGO_SETTINGS_MODULE"
         {
-            if key.value.to_str() == "DJANGO_SETTINGS_MODULE" {
-                self.scan.django_settings = Some(value.value.to_str().to_owned());
-            }
+            self.scan.django_settings = Some(value.value.to_str().to_owned());
         }
     }
 
@@ -360,10 +359,9 @@ impl Scanner<'_> {
         let is_environment = full_name(&subscript.value).is_some_and(|name| name.ends_with("environ"));
         if let (true, Expr::StringLiteral(key), Expr::StringLiteral(value)) =
             (is_environment, subscript.slice.as_ref(), value)
+            && key.value.to_str() == "DJANGO_SETTINGS_MODULE"
         {
-            if key.value.to_str() == "DJANGO_SETTINGS_MODULE" {
-                self.scan.django_settings = Some(value.value.to_str().to_owned());
-            }
+            self.scan.django_settings = Some(value.value.to_str().to_owned());
         }
     }
 }

@@ -84,15 +84,15 @@ impl<'a> StartSearch<'a> {
         if let Some((command, found_in)) = &self.given {
             return self.told(command, found_in);
         }
-        if let Some(pyproject) = self.pyproject {
-            if let Some(command) = &pyproject.coil.command {
-                let found_in = pyproject
-                    .coil
-                    .command_found_in
-                    .clone()
-                    .unwrap_or_else(|| pyproject.file.clone());
-                return self.told(command, &found_in);
-            }
+        if let Some(pyproject) = self.pyproject
+            && let Some(command) = &pyproject.coil.command
+        {
+            let found_in = pyproject
+                .coil
+                .command_found_in
+                .clone()
+                .unwrap_or_else(|| pyproject.file.clone());
+            return self.told(command, &found_in);
         }
         if let Some((line, number)) = self.procfile()? {
             return self.told(&CommandSetting::Line(line), &format!("Procfile:{number}"));
@@ -265,10 +265,11 @@ pub(crate) fn port_of(words: &[String]) -> Option<u16> {
             }
         } else if option == "runserver" {
             return words.clone().find_map(|word| number(word)).or(Some(DEFAULT_PORT));
-        } else if value.is_none() && option.starts_with("-b") {
-            if let Some(port) = number(&option[2..]) {
-                return Some(port);
-            }
+        } else if value.is_none()
+            && option.starts_with("-b")
+            && let Some(port) = number(&option[2..])
+        {
+            return Some(port);
         }
     }
     None

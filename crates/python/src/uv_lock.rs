@@ -181,19 +181,21 @@ impl UvLock {
     /// Reads the file's text; `file` is the path that errors name.
     pub fn parse(file: &str, text: &str) -> Result<UvLock, Diagnostic> {
         let document = Document { file, text };
-        let header: RawHeader = toml::from_str(text).map_err(|error| document.syntax(&error))?;
-        if header.version != 1 {
+        let raw = toml::from_str::<RawLock>(text);
+        // A file of another version may have another shape, so its version is what the user must hear of first.
+        let version = match &raw {
+            Ok(raw) => raw.version,
+            Err(_) => toml::from_str::<RawHeader>(text).map_or(1, |header| header.version),
+        };
+        if version != 1 {
             return Err(Diagnostic::new(
                 Problem::Unsupported,
-                format!(
-                    "{file} is of format version {}, and coil reads version 1",
-                    header.version
-                ),
+                format!("{file} is of format version {version}, and coil reads version 1"),
             )
             .in_file(file)
             .help("use a newer coil, or lock again with a uv that writes version 1"));
         }
-        let raw: RawLock = toml::from_str(text).map_err(|error| document.syntax(&error))?;
+        let raw = raw.map_err(|error| document.syntax(&error))?;
         let requires_python = match &raw.requires_python {
             None => None,
             Some(text) => Some(VersionSpecifiers::from_str(text).map_err(|_| {
@@ -215,7 +217,7 @@ impl UvLock {
         let manifest = raw.manifest.unwrap_or_default();
         Ok(UvLock {
             file: file.to_owned(),
-            revision: header.revision,
+            revision: raw.revision,
             requires_python,
             packages,
             members: manifest.members,
@@ -244,13 +246,14 @@ pub(crate) fn broken(file: &str, what: impl Into<String>) -> Diagnostic {
 #[derive(Deserialize)]
 struct RawHeader {
     version: u32,
-    #[serde(default)]
-    revision: u32,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct RawLock {
+    version: u32,
+    #[serde(default)]
+    revision: u32,
     requires_python: Option<String>,
     #[serde(default)]
     conflicts: Vec<Vec<ConflictItem>>,
@@ -429,10 +432,11 @@ impl RawFile {
                 _ => {}
             }
         }
-        if let (Some(relative), LockedSource::Registry(base)) = (&path, source) {
-            if !relative.starts_with('/') && !base.contains("://") {
-                path = Some(format!("{}/{relative}", base.trim_end_matches('/')));
-            }
+        if let (Some(relative), LockedSource::Registry(base)) = (&path, source)
+            && !relative.starts_with('/')
+            && !base.contains("://")
+        {
+            path = Some(format!("{}/{relative}", base.trim_end_matches('/')));
         }
         let location = self.filename.or_else(|| url.clone()).or_else(|| path.clone())?;
         Some(Artifact {

@@ -36,18 +36,18 @@ impl UvLock {
     ///
     /// Members of the workspace that are needed come as [`crate::Direct::Directory`].
     pub fn select(&self, selection: &Selection, target: &Target) -> Result<Vec<Pinned>, Diagnostic> {
-        if let Some(requires) = &self.requires_python {
-            if !requires.contains(&target.python.to_pep440()) {
-                return Err(Diagnostic::new(
-                    Problem::NoPython,
-                    format!(
-                        "Python {} is outside of what the lock is good for: {requires}",
-                        target.python
-                    ),
-                )
-                .in_file(&self.file)
-                .help("choose another Python with --python, or widen `requires-python` and run `uv lock`"));
-            }
+        if let Some(requires) = &self.requires_python
+            && !requires.contains(&target.python.to_pep440())
+        {
+            return Err(Diagnostic::new(
+                Problem::NoPython,
+                format!(
+                    "Python {} is outside of what the lock is good for: {requires}",
+                    target.python
+                ),
+            )
+            .in_file(&self.file)
+            .help("choose another Python with --python, or widen `requires-python` and run `uv lock`"));
         }
         let environment = target.marker_environment();
         let mut walk = Walk {
@@ -320,10 +320,10 @@ impl<'a> Walk<'a> {
         queue: &mut VecDeque<(usize, Option<ExtraName>)>,
         seen: &mut BTreeSet<(usize, Option<ExtraName>)>,
     ) -> Result<(), Diagnostic> {
-        if let Some(marker) = &dependency.marker {
-            if !self.holds(marker)? {
-                return Ok(());
-            }
+        if let Some(marker) = &dependency.marker
+            && !self.holds(marker)?
+        {
+            return Ok(());
         }
         let lock = self.lock;
         let place = lock

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::diagnostic::Diagnostic;
+use crate::django_start;
 use crate::project_files::join;
 use crate::source_scan::{self, Application, Interface, Scan};
 use crate::start_command::{StartCommand, StartSearch};
@@ -52,7 +53,7 @@ pub(crate) fn find(
     search: &StartSearch<'_>,
     hints: &mut Vec<String>,
 ) -> Result<Option<StartCommand>, Diagnostic> {
-    if let Some(command) = django(search)? {
+    if let Some(command) = django_start::find(search)? {
         return Ok(Some(command));
     }
     let candidates = candidates(search)?;
@@ -172,7 +173,7 @@ fn candidates(search: &StartSearch<'_>) -> Result<Vec<Candidate>, Diagnostic> {
     Ok(found)
 }
 
-fn plain_name(name: &str) -> bool {
+pub(crate) fn plain_name(name: &str) -> bool {
     let lower = name.to_lowercase();
     let stem = lower.strip_suffix(".py").unwrap_or(&lower);
     let test =
@@ -319,17 +320,17 @@ fn serve(search: &StartSearch<'_>, candidate: &Candidate, application: &Applicat
 }
 
 /// An object to serve and where it is imported from.
-struct Place<'a> {
-    object: &'a str,
-    root: &'a str,
-    is_factory: bool,
+pub(crate) struct Place<'a> {
+    pub object: &'a str,
+    pub root: &'a str,
+    pub is_factory: bool,
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+pub(crate) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-fn asgi(search: &StartSearch<'_>, place: &Place<'_>) -> Option<Vec<String>> {
+pub(crate) fn asgi(search: &StartSearch<'_>, place: &Place<'_>) -> Option<Vec<String>> {
     let port = search.listen_port().to_string();
     let bind = format!("0.0.0.0:{port}");
     let called = if place.is_factory {
@@ -358,7 +359,7 @@ fn asgi(search: &StartSearch<'_>, place: &Place<'_>) -> Option<Vec<String>> {
     Some(argv)
 }
 
-fn wsgi(search: &StartSearch<'_>, place: &Place<'_>) -> Option<Vec<String>> {
+pub(crate) fn wsgi(search: &StartSearch<'_>, place: &Place<'_>) -> Option<Vec<String>> {
     let port = search.listen_port().to_string();
     let bind = format!("0.0.0.0:{port}");
     let called = if place.is_factory {
@@ -493,7 +494,7 @@ fn module(search: &StartSearch<'_>) -> Result<Option<StartCommand>, Diagnostic> 
         let env = if root.is_empty() || installed {
             BTreeMap::new()
         } else {
-            BTreeMap::from([("PYTHONPATH".to_owned(), "/app/src".to_owned())])
+            BTreeMap::from([("PYTHONPATH".to_owned(), "src".to_owned())])
         };
         return Ok(Some(StartCommand {
             argv: words(&["python", "-m", &name]),
@@ -513,104 +514,4 @@ fn module(search: &StartSearch<'_>) -> Result<Option<StartCommand>, Diagnostic> 
         }));
     }
     Ok(None)
-}
-
-/// A Django project: `manage.py`, its settings, and the server that is installed.
-fn django(search: &StartSearch<'_>) -> Result<Option<StartCommand>, Diagnostic> {
-    let mut places = vec![String::new()];
-    for entry in search.files.list_dir("")? {
-        if entry.is_dir && plain_name(&entry.name) {
-            places.push(entry.name);
-        }
-    }
-    for root in places {
-        let manage = join(&root, "manage.py");
-        if !search.files.is_file(&manage) {
-            continue;
-        }
-        let Ok(Some(source)) = search.files.read_text(&manage) else {
-            continue;
-        };
-        let Some(settings) = source_scan::django_settings(&source) else {
-            continue;
-        };
-        return Ok(Some(django_command(search, &root, &manage, &settings)));
-    }
-    Ok(None)
-}
-
-fn django_command(search: &StartSearch<'_>, root: &str, manage: &str, settings: &str) -> StartCommand {
-    let port = search.listen_port();
-    let base = join(root, &settings.replace('.', "/"));
-    let mut constants = BTreeMap::new();
-    // Settings are often split: the module that manage.py names, then the one that it builds on.
-    let parent = crate::project_files::parent(&base);
-    let files = [
-        format!("{base}.py"),
-        format!("{base}/__init__.py"),
-        format!("{base}/base.py"),
-        format!("{parent}/base.py"),
-        format!("{parent}/common.py"),
-    ];
-    let mut settings_file = None;
-    for file in files {
-        if let Ok(Some(source)) = search.files.read_text(&file) {
-            settings_file.get_or_insert_with(|| file.clone());
-            for (name, value) in source_scan::scan(&source).constants {
-                constants.entry(name).or_insert((value, file.clone()));
-            }
-        }
-    }
-    let package = settings.split('.').next().unwrap_or(settings);
-    let object = |constant: &str, module: &str| -> Option<(String, String)> {
-        if let Some((value, file)) = constants.get(constant) {
-            let (module, name) = value.rsplit_once('.')?;
-            return Some((
-                format!("{module}:{name}"),
-                format!("{file}: {constant} = \"{value}\""),
-            ));
-        }
-        let file = join(root, &format!("{package}/{module}.py"));
-        search
-            .files
-            .is_file(&file)
-            .then(|| (format!("{package}.{module}:application"), file))
-    };
-    let command = |argv, found_in, notes| StartCommand {
-        argv,
-        port: Some(port),
-        env: BTreeMap::new(),
-        found_in,
-        notes,
-    };
-    if let Some((object, found_in)) = object("WSGI_APPLICATION", "wsgi") {
-        if let Some(argv) = wsgi(
-            search,
-            &Place {
-                object: &object,
-                root,
-                is_factory: false,
-            },
-        ) {
-            return command(argv, found_in, Vec::new());
-        }
-    }
-    if let Some((object, found_in)) = object("ASGI_APPLICATION", "asgi") {
-        if let Some(argv) = asgi(
-            search,
-            &Place {
-                object: &object,
-                root,
-                is_factory: false,
-            },
-        ) {
-            return command(argv, found_in, Vec::new());
-        }
-    }
-    let address = format!("0.0.0.0:{port}");
-    command(
-        words(&["python", manage, "runserver", "--noreload", &address]),
-        format!("{manage}: DJANGO_SETTINGS_MODULE = {settings}"),
-        vec!["Django's own server is for development: add gunicorn to the dependencies".to_owned()],
-    )
 }

@@ -52,7 +52,18 @@ fn shown(pinned: &Pinned) -> String {
         ),
         Some(Direct::Directory { path, .. } | Direct::Path { path }) => format!("path:{path}"),
         Some(Direct::Url { url, .. }) => format!("{} @ {url}", pinned.name),
-        Some(Direct::Git { url, commit, .. }) => format!("{} @ git+{url}@{commit}", pinned.name),
+        Some(Direct::Git {
+            url,
+            commit,
+            subdirectory,
+            ..
+        }) => {
+            let inside = subdirectory
+                .as_ref()
+                .map(|path| format!("#subdirectory={path}"))
+                .unwrap_or_default();
+            format!("{} @ git+{url}@{commit}{inside}", pinned.name)
+        }
     }
 }
 
@@ -221,4 +232,124 @@ fn impossible_wishes_are_refused() {
         error.contains("Python 3.9.2 is outside of what the lock is good for: >=3.11"),
         "{error}"
     );
+}
+
+#[test]
+fn a_pylock_from_uv() {
+    let text = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pylock.toml"));
+    let lock = coil_python::Pylock::parse("pylock.toml", &text).expect("a lock");
+    let target = Target {
+        python: "3.13.5".parse().expect("a version"),
+        arch: Arch::Amd64,
+        glibc: (2, 41),
+    };
+    let packages = lock
+        .select(&target, &BTreeSet::new(), &BTreeSet::new())
+        .expect("selectable");
+    let titles: Vec<String> = packages.iter().map(Pinned::title).collect();
+    assert_eq!(titles.len(), text.matches("[[packages]]").count(), "{titles:?}");
+    let ranks = target.tag_ranks();
+    for package in &packages {
+        let choice = coil_python::choose(package, &target, &ranks).unwrap_or_else(|error| panic!("{error}"));
+        assert!(
+            matches!(choice, coil_python::Choice::Wheel(wheel) if wheel.sha256.is_some()),
+            "{}",
+            package.title()
+        );
+    }
+}
+
+#[test]
+fn the_repositorys_own_examples() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for (name, expected) in [
+        ("fastapi", "uvicorn main:app --host 0.0.0.0 --port 8000"),
+        ("django", "gunicorn mysite.wsgi:application --bind 0.0.0.0:8000"),
+        ("worker", "python main.py"),
+    ] {
+        let files = Folder(examples.join(name));
+        let wishes = coil_python::ProjectWishes::default();
+        let project = coil_python::Project::load(&files, name, &std::collections::BTreeMap::new(), &wishes)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let target = Target {
+            python: "3.13.5".parse().expect("a version"),
+            arch: Arch::Arm64,
+            glibc: (2, 41),
+        };
+        let packages = project
+            .packages(&target, &wishes)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let coil_python::Packages::Locked(packages) = packages else {
+            panic!("{name} is locked")
+        };
+        let ranks = target.tag_ranks();
+        for package in &packages {
+            let choice =
+                coil_python::choose(package, &target, &ranks).unwrap_or_else(|error| panic!("{error}"));
+            assert!(
+                matches!(choice, coil_python::Choice::Wheel(_)),
+                "{name}: {}",
+                package.title()
+            );
+        }
+        let start = coil_python::StartSearch::new(&files, project.pyproject.as_ref(), &packages);
+        let start = start.find().unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(start.argv.join(" ").starts_with(expected), "{name}: {start:?}");
+    }
+}
+
+/// A directory, as far as these tests need it.
+struct Folder(PathBuf);
+
+impl coil_python::ProjectFiles for Folder {
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, coil_python::FileError> {
+        Ok(std::fs::read(self.0.join(path)).ok())
+    }
+
+    fn list_dir(&self, path: &str) -> Result<Vec<coil_python::DirEntry>, coil_python::FileError> {
+        let Ok(entries) = std::fs::read_dir(self.0.join(path)) else {
+            return Ok(Vec::new());
+        };
+        let mut found: Vec<coil_python::DirEntry> = entries
+            .map(|entry| entry.expect("an entry"))
+            .map(|entry| coil_python::DirEntry {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                is_dir: entry.path().is_dir(),
+            })
+            .collect();
+        found.sort();
+        Ok(found)
+    }
+
+    fn is_file(&self, path: &str) -> bool {
+        self.0.join(path).is_file()
+    }
+}
+
+/// What uv 0.13.8 writes for each form of `requires-python`; and one that differs.
+#[test]
+fn forms_of_requires_python() {
+    for (asked, locked, same) in [
+        ("~=3.11", ">=3.11, <4", true),
+        (">=3.11,<3.14", ">=3.11, <3.14", true),
+        (">=3.11,!=3.12.*", ">=3.11, !=3.12.*", true),
+        (">=3.11.4", ">=3.11.4", true),
+        ("<4,>=3.10", ">=3.10, <4", true),
+        ("~=3.11.2", ">=3.11.2, <3.12", true),
+        (">3.10", ">3.10", true),
+        (">=3.11,<=3.13", ">=3.11, <=3.13", true),
+        ("==3.13.*", "==3.13.*", true),
+        (">=3.12", ">=3.11", false),
+    ] {
+        let project = format!(
+            "[project]\nname = \"x\"\nversion = \"1\"\nrequires-python = \"{asked}\"\ndependencies = [\"tomli; python_version < '3.12'\", \"six; python_version >= '3.10'\", \"colorama ; sys_platform == 'win32' and python_full_version > '3.11.1'\"]\n"
+        );
+        let lock = format!(
+            "version = 1\nrequires-python = \"{locked}\"\n[[package]]\nname = \"x\"\nversion = \"1\"\nsource = {{ virtual = \".\" }}\n[package.metadata]\nrequires-dist = [\n{{ name = \"colorama\", marker = \"python_full_version > '3.11.1' and sys_platform == 'win32'\" }},\n{{ name = \"six\", marker = \"python_full_version >= '3.10'\" }},\n{{ name = \"tomli\", marker = \"python_full_version < '3.12'\" }},\n]\n"
+        );
+        let lock = UvLock::parse("uv.lock", &lock).expect("a lock");
+        let project = PyProject::parse("pyproject.toml", &project).expect("a project");
+        let checked = lock.check(&project);
+        assert_eq!(checked.is_ok(), same, "{asked} against {locked}: {checked:?}");
+    }
 }
