@@ -384,7 +384,18 @@ impl Builder<'_> {
 
     fn scripts(&mut self, text: &str) -> Result<(), InstallError> {
         let python = self.environment.interpreter();
-        for script in entry_points::scripts(text)? {
+        let mut scripts = entry_points::scripts(text)?;
+        // pip has one script named after the interpreter; its wheel cannot know which, so installers make it.
+        if normalise(self.name) == "pip"
+            && let Some(pip) = scripts.iter().find(|script| script.name == "pip").cloned()
+        {
+            scripts.retain(|script| !script.name.starts_with("pip3."));
+            scripts.push(entry_points::Script {
+                name: format!("pip{}", self.environment.minor()),
+                ..pip
+            });
+        }
+        for script in scripts {
             if self.environment.is_reserved(&format!("bin/{}", script.name)) {
                 return Err(InstallError::Reserved {
                     file: format!("the script {}", script.name),

@@ -10,7 +10,7 @@ use coil_wheel::layer::{WheelFile, build_layers};
 use crate::support::{Scratch, Tree, options, output, python, tree, unpack};
 
 /// Wheels of different kinds: compiled ones, one with thousands of files, ones with scripts, one with headers.
-const PROJECTS: [&str; 7] = [
+const PROJECTS: [&str; 8] = [
     "pydantic-core",
     "numpy",
     "django",
@@ -18,6 +18,7 @@ const PROJECTS: [&str; 7] = [
     "uvicorn",
     "jmespath",
     "greenlet",
+    "pip",
 ];
 
 fn pip(arguments: &[&str]) -> Command {
