@@ -367,7 +367,7 @@ mod tests {
                 suite: "trixie".to_owned(),
                 release_digest: Some(Digest::of(b"release")),
                 date: Some("Sat, 15 Nov 2026 10:00:00 UTC".to_owned()),
-                inputs: None,
+                python: Some("3.13.5".to_owned()),
                 packages: ["zlib1g", "libc6"]
                     .map(|name| BasePackage {
                         name: name.to_owned(),
@@ -376,7 +376,7 @@ mod tests {
                         sha256: "ab".repeat(32),
                         size: 7,
                         filename: format!("pool/{name}.deb"),
-                        url: None,
+                        archive: Some("debian-security".to_owned()),
                     })
                     .to_vec(),
             });
