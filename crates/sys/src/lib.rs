@@ -12,6 +12,7 @@ pub mod descriptor_passing;
 pub mod event;
 pub mod file;
 pub mod mount;
+pub mod namespace_trial;
 pub mod netlink;
 pub mod netlink_route;
 pub mod nftables;

@@ -10,6 +10,10 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 /// The peer inside the data of a veth link (linux/veth.h).
 const VETH_INFO_PEER: u16 = 1;
 
+/// The state of a bridge's port, and its value for one that passes packets on (linux/if_link.h, linux/if_bridge.h).
+const PORT_STATE: u16 = 1;
+const PORT_FORWARDING: u8 = 3;
+
 /// A network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -21,6 +25,10 @@ pub struct Link {
     pub kind: Option<String>,
     /// Whether it is switched on.
     pub up: bool,
+    /// Whether packets can pass: it is on, has a carrier, and the kernel has taken note of both.
+    pub running: bool,
+    /// Whether its bridge passes its packets on; none when it is no port of one.
+    pub forwarding: Option<bool>,
     /// The largest packet in bytes.
     pub mtu: u32,
     /// The bridge that it belongs to.
@@ -306,6 +314,8 @@ fn parse_link(answer: &Answer) -> Option<Link> {
         name: String::new(),
         kind: None,
         up: word(&fixed[8..])? & libc::IFF_UP as u32 != 0,
+        running: word(&fixed[8..])? & libc::IFF_RUNNING as u32 != 0,
+        forwarding: None,
         mtu: 0,
         master: None,
         hardware: Vec::new(),
@@ -317,9 +327,17 @@ fn parse_link(answer: &Answer) -> Option<Link> {
             libc::IFLA_MASTER => link.master = word(value),
             libc::IFLA_ADDRESS => link.hardware = value.to_vec(),
             libc::IFLA_LINKINFO => {
-                link.kind = attributes(value)
-                    .find(|(kind, _)| *kind == libc::IFLA_INFO_KIND)
-                    .map(|(_, value)| text_of(value));
+                for (kind, value) in attributes(value) {
+                    match kind {
+                        libc::IFLA_INFO_KIND => link.kind = Some(text_of(value)),
+                        libc::IFLA_INFO_SLAVE_DATA => {
+                            link.forwarding = attributes(value)
+                                .find(|(kind, _)| *kind == PORT_STATE)
+                                .map(|(_, value)| value.first() == Some(&PORT_FORWARDING));
+                        }
+                        _ => {}
+                    }
+                }
             }
             _ => {}
         }

@@ -6,17 +6,16 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use coil_oci::Digest;
 use coil_sys::netlink::{NetlinkError, within_network};
 use coil_sys::netlink_route::{Address, Link, Route};
-use coil_sys::nftables::{Batch, Family, Hook, Nftables, Rule};
 use serde::{Deserialize, Serialize};
 
 use super::lease::{Folder, Record, choose_subnet, first_free, is_free};
+use super::rules::{ensure_internal, ensure_outbound, remove_rules};
 use super::{BridgeSpec, DEFAULT_NETWORK, NetworkSpec, Subnet, names};
-
-const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// A container's place on a bridge, reserved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -375,94 +374,6 @@ fn outside_mtu(route: &mut Route) -> Result<Option<u32>, NetworkError> {
     Ok(mtu.filter(|mtu| (576..1500).contains(mtu)))
 }
 
-/// Switches forwarding on and sets the rules; what fails is a notice. True when forwarding was off before.
-fn ensure_outbound(record: &Record, fresh: bool, notices: &mut Vec<String>) -> bool {
-    let mut enabled = false;
-    if fs::read_to_string(FORWARDING).is_ok_and(|text| text.trim() == "0") {
-        match fs::write(FORWARDING, "1") {
-            Ok(()) => enabled = true,
-            Err(error) => notices.push(format!(
-                "containers can't reach other machines: IP forwarding is off and can't be switched on ({error}); \
-                 run `sysctl -w net.ipv4.ip_forward=1`"
-            )),
-        }
-    }
-    match ensure_rules(record, fresh) {
-        Err(error) => notices.push(format!(
-            "containers can't reach other machines: address translation is not available ({error})"
-        )),
-        Ok(dropping) => notices.extend(dropping.map(|chain| {
-            format!(
-                "containers may not reach other machines: the firewall's chain {chain} drops forwarded packets; run \
-                 `iptables -I FORWARD -i {0} -j ACCEPT` and \
-                 `iptables -I FORWARD -o {0} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`",
-                record.bridge
-            )
-        })),
-    }
-    enabled
-}
-
-/// An internal network has a rule too: nothing is routed to or from it.
-fn ensure_internal(record: &Record, notices: &mut Vec<String>) {
-    if let Err(error) = set_rules(record) {
-        notices.push(format!(
-            "the network {} may not be closed to the outside ({error})",
-            record.bridge
-        ));
-    }
-}
-
-/// Sets the rules when they are missing; gives the chain of another table that drops forwarded packets.
-fn ensure_rules(record: &Record, fresh: bool) -> Result<Option<String>, String> {
-    let text = |error: NetlinkError| format!("{error}: {}", error.source);
-    let mut nftables = Nftables::open().map_err(|error| error.to_string())?;
-    if fresh || !nftables.has_table(Family::Ip, &record.bridge).map_err(text)? {
-        set_rules(record)?;
-    }
-    let chains = nftables.chains().map_err(text)?;
-    Ok(chains
-        .into_iter()
-        .find(|chain| chain.is_forward() && chain.drops && matches!(chain.family, Family::Ip | Family::Inet))
-        .map(|chain| format!("{} of the table {}", chain.name, chain.table)))
-}
-
-fn set_rules(record: &Record) -> Result<(), String> {
-    let (table, device) = (record.bridge.as_str(), record.bridge.as_str());
-    let (ip, subnet) = (Family::Ip, record.subnet);
-    let mut batch = Batch::new();
-    // Made, removed and made again: so it holds these rules alone, whatever was there.
-    batch
-        .add_table(ip, table)
-        .delete_table(ip, table)
-        .add_table(ip, table);
-    batch.add_chain(ip, table, "forward", Hook::Forward);
-    let mut forward = |rule: Rule| {
-        batch.add_rule(ip, table, "forward", rule);
-    };
-    // Between containers; then answers; nothing else comes in but through published ports, which aren't forwarded.
-    forward(Rule::new().from_device(device).to_device(device).accept());
-    if record.internal {
-        forward(Rule::new().from_device(device).drop_packet());
-    } else {
-        forward(Rule::new().from_device(device).accept());
-        forward(Rule::new().to_device(device).established().accept());
-    }
-    forward(Rule::new().to_device(device).drop_packet());
-    if !record.internal {
-        batch.add_chain(ip, table, "postrouting", Hook::SourceNat);
-        let rule = Rule::new()
-            .from_network(subnet.base(), subnet.prefix())
-            .not_to_device(device)
-            .masquerade();
-        batch.add_rule(ip, table, "postrouting", rule);
-    }
-    let mut nftables = Nftables::open().map_err(|error| error.to_string())?;
-    nftables
-        .commit(batch, &format!("set the packet filter table {table}"))
-        .map_err(|error| format!("{error}: {}", error.source))
-}
-
 /// Connects a container's network namespace to its bridge.
 ///
 /// # Errors
@@ -502,7 +413,7 @@ fn connect(
         "1",
     );
     route.join_bridge(outer.index, bridge)?;
-    within_network(net, || -> Result<(), NetworkError> {
+    let mut inside = within_network(net, || -> Result<Route, NetworkError> {
         let _ = fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1");
         raise_loopback()?;
         let mut inside = Route::open().map_err(NetworkError::Socket)?;
@@ -517,9 +428,22 @@ fn connect(
         if !state.internal {
             inside.add_default_route(state.gateway.into(), eth0.index)?;
         }
-        Ok(())
+        Ok(inside)
     })
-    .map_err(NetworkError::Socket)?
+    .map_err(NetworkError::Socket)??;
+    // The kernel notes a new carrier a moment later and drops what is sent before: a second's delay for the first
+    // connection. Where it never comes, the container starts all the same.
+    for _ in 0..200 {
+        let inner = inside.link("eth0")?.is_some_and(|link| link.running);
+        let outer = route
+            .link(&state.device)?
+            .is_some_and(|link| link.running && link.forwarding != Some(false));
+        if inner && outer && route.link(&state.bridge)?.is_some_and(|link| link.running) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// Switches loopback on in this thread's network namespace.
@@ -617,14 +541,7 @@ fn remove_if_unused(folder: Folder, run_root: &Path, route: &mut Route) -> Vec<N
             Ok(None) => {}
             Err(error) => errors.push(error.into()),
         }
-        if let Ok(mut nftables) = Nftables::open()
-            && nftables.has_table(Family::Ip, &record.bridge).unwrap_or(false)
-        {
-            let mut batch = Batch::new();
-            batch.delete_table(Family::Ip, &record.bridge);
-            let operation = format!("remove the packet filter table {}", record.bridge);
-            errors.extend(nftables.commit(batch, &operation).err().map(NetworkError::from));
-        }
+        errors.extend(remove_rules(&record).err().map(NetworkError::from));
     }
     errors.extend(folder.remove().err().map(folder_error(run_root)));
     errors

@@ -3,6 +3,7 @@
 mod bridge;
 mod lease;
 mod names;
+mod rules;
 
 pub use bridge::{NetworkError, NetworkState, attach, detach, prepare, raise_loopback, sweep};
 pub use names::{NameFiles, files};

@@ -28,12 +28,8 @@ impl Session {
     pub(super) fn send(&mut self, bytes: &[u8], now: Instant) {
         self.used = now;
         match &self.socket {
-            Some(socket) => {
-                // A refusal reported for the datagram before is taken away by the first try.
-                if socket.send(bytes).is_err() {
-                    let _ = socket.send(bytes);
-                }
-            }
+            // A refusal that is reported for the datagram before is taken away by the first try.
+            Some(socket) => drop(socket.send(bytes).or_else(|_| socket.send(bytes))),
             None if self.waiting.len() < WAITING => self.waiting.push(bytes.to_vec()),
             None => {}
         }

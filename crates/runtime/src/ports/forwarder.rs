@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -11,65 +11,10 @@ use coil_sys::socket_factory::SocketFactory;
 use coil_sys::socket_poll::{Poll, Readiness, Timer, Watch};
 
 use super::datagram::{DATAGRAM, Sessions};
+use super::dialer::{Dialer, ForwarderLimits};
 use super::listener::{BindError, BoundPort, HostSocket, Listener, bind_all};
-use super::stream::{PipePool, Stage, Stream, Turn};
+use super::stream::{PipePool, Stage, Stream, Streams, Turn};
 use super::{PortMapping, Protocol, holder};
-
-/// How the container's side is reached.
-#[derive(Debug)]
-pub enum Dialer {
-    /// By an address that the host's own network namespace can reach.
-    Address(IpAddr),
-    /// By sockets made inside the container's namespaces, through a forked helper.
-    Namespace {
-        /// The user namespace to join first, when the caller isn't privileged over the network namespace.
-        user: Option<OwnedFd>,
-        /// The network namespace.
-        net: OwnedFd,
-        /// The addresses to try in turn: the container's own, or loopback.
-        addresses: Vec<IpAddr>,
-    },
-}
-
-impl Dialer {
-    /// Reaches loopback inside the namespaces of a process; `user` says whether its user namespace is to be joined.
-    pub fn loopback_of(pid: i32, user: bool) -> io::Result<Self> {
-        let open = |kind: &str| std::fs::File::open(format!("/proc/{pid}/ns/{kind}")).map(OwnedFd::from);
-        Ok(Self::Namespace {
-            user: user.then(|| open("user")).transpose()?,
-            net: open("net")?,
-            addresses: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-        })
-    }
-
-    fn addresses(&self) -> &[IpAddr] {
-        match self {
-            Dialer::Address(address) => std::slice::from_ref(address),
-            Dialer::Namespace { addresses, .. } => addresses,
-        }
-    }
-}
-
-/// What a forwarder may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ForwarderLimits {
-    /// Open TCP connections; more wait in the kernel's queue.
-    pub connections: usize,
-    /// UDP clients at a time; the longest idle is forgotten for a new one.
-    pub sessions: usize,
-    /// How long a UDP client is remembered after its last datagram.
-    pub session_idle: Duration,
-}
-
-impl Default for ForwarderLimits {
-    fn default() -> Self {
-        Self {
-            connections: 4096,
-            sessions: 1024,
-            session_idle: Duration::from_secs(90),
-        }
-    }
-}
 
 /// A request to the helper that isn't answered yet.
 #[derive(Clone, Copy, Debug)]
@@ -105,9 +50,7 @@ pub struct Forwarder {
     dialer: Option<Dialer>,
     helper: Option<SocketFactory>,
     asked: VecDeque<Asked>,
-    streams: Vec<Option<Stream>>,
-    free: Vec<usize>,
-    closed: Vec<usize>,
+    streams: Streams,
     next_id: u64,
     pool: PipePool,
     sessions: Sessions,
@@ -162,9 +105,7 @@ impl Forwarder {
             dialer: None,
             helper: None,
             asked: VecDeque::new(),
-            streams: Vec::new(),
-            free: Vec::new(),
-            closed: Vec::new(),
+            streams: Streams::default(),
             next_id: 0,
             pool: PipePool::default(),
             sessions: Sessions::default(),
@@ -204,16 +145,14 @@ impl Forwarder {
         self.accepting = true;
         self.accept_more(false)?;
         self.asked.clear();
-        self.streams.clear();
-        self.free.clear();
-        self.closed.clear();
+        self.streams = Streams::default();
         self.sessions.clear();
         Ok(())
     }
 
     /// The open connections and UDP sessions.
     pub fn active(&self) -> usize {
-        self.streams.iter().flatten().count() + self.sessions.len()
+        self.streams.len() + self.sessions.len()
     }
 
     /// What the user should be told once, since the last call.
@@ -233,18 +172,17 @@ impl Forwarder {
     pub fn dispatch(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         let outcome = self.poll.wait(&mut events, Some(Duration::ZERO));
-        for (token, readiness) in &events {
+        for (token, _) in &events {
             let index = (token & 0xffff_ffff_ffff) as usize;
             match token >> 48 {
                 TIMER => self.on_timer()?,
                 HELPER => self.on_helper(),
                 LISTENER => self.on_listener(index)?,
                 STREAM => self.on_stream(index),
-                _ => self.on_session(index, *readiness),
+                _ => self.on_session(index),
             }
         }
-        // A slot is used again only when no event of this round can speak of its former owner.
-        self.free.append(&mut self.closed);
+        self.streams.settle();
         self.events = events;
         if !self.accepting && self.dialer.is_some() && self.has_room() {
             self.accept_more(true)?;
@@ -253,7 +191,7 @@ impl Forwarder {
     }
 
     fn has_room(&self) -> bool {
-        self.streams.len() - self.free.len() < self.limits.connections
+        self.streams.len() < self.limits.connections
     }
 
     /// Opens or pauses the intake of connections; datagrams need no room and follow the dialer alone.
@@ -320,7 +258,7 @@ impl Forwarder {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 // A client that left again, or no descriptors: the queue waits for one that ends.
                 Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => continue,
-                Err(_) if self.streams.len() > self.free.len() => return self.accept_more(false),
+                Err(_) if self.streams.len() > 0 => return self.accept_more(false),
                 Err(_) => return Ok(()),
             };
             if client.set_nonblocking(true).is_err() {
@@ -328,17 +266,7 @@ impl Forwarder {
             }
             let _ = client.set_nodelay(true);
             self.next_id += 1;
-            let stream = Stream::new(self.next_id, client, port);
-            let slot = match self.free.pop() {
-                Some(slot) => {
-                    self.streams[slot] = Some(stream);
-                    slot
-                }
-                None => {
-                    self.streams.push(Some(stream));
-                    self.streams.len() - 1
-                }
-            };
+            let slot = self.streams.add(Stream::new(self.next_id, client, port));
             self.dial(slot);
         }
         Ok(())
@@ -346,7 +274,7 @@ impl Forwarder {
 
     /// Asks for the container's side at the address whose turn it is; without one left, the client is reset.
     fn dial(&mut self, slot: usize) {
-        let Some(Some(stream)) = self.streams.get(slot) else {
+        let Some(stream) = self.streams.get(slot) else {
             return;
         };
         let (id, attempt) = (stream.id, stream.attempt);
@@ -420,10 +348,7 @@ impl Forwarder {
     }
 
     fn is_stream(&self, slot: usize, id: u64) -> bool {
-        self.streams
-            .get(slot)
-            .and_then(Option::as_ref)
-            .is_some_and(|stream| stream.id == id)
+        self.streams.get(slot).is_some_and(|stream| stream.id == id)
     }
 
     fn is_session(&mut self, slot: usize, id: u64) -> bool {
@@ -431,7 +356,7 @@ impl Forwarder {
     }
 
     fn connect(&mut self, slot: usize, socket: OwnedFd) {
-        let Some(Some(stream)) = self.streams.get_mut(slot) else {
+        let Some(stream) = self.streams.get_mut(slot) else {
             return;
         };
         let address = self
@@ -463,7 +388,7 @@ impl Forwarder {
     }
 
     fn next_address(&mut self, slot: usize) {
-        if let Some(Some(stream)) = self.streams.get_mut(slot) {
+        if let Some(stream) = self.streams.get_mut(slot) {
             stream.server = None;
             stream.stage = Stage::Waiting;
             stream.attempt += 1;
@@ -472,7 +397,7 @@ impl Forwarder {
     }
 
     fn open(&mut self, slot: usize) {
-        let Some(Some(stream)) = self.streams.get_mut(slot) else {
+        let Some(stream) = self.streams.get_mut(slot) else {
             return;
         };
         stream.stage = Stage::Open;
@@ -487,7 +412,7 @@ impl Forwarder {
     }
 
     fn on_stream(&mut self, slot: usize) {
-        let Some(Some(stream)) = self.streams.get_mut(slot) else {
+        let Some(stream) = self.streams.get_mut(slot) else {
             return;
         };
         match (stream.stage, &stream.server) {
@@ -506,7 +431,7 @@ impl Forwarder {
     }
 
     fn pump(&mut self, slot: usize) {
-        let Some(Some(stream)) = self.streams.get_mut(slot) else {
+        let Some(stream) = self.streams.get_mut(slot) else {
             return;
         };
         match stream.pump(&mut self.pool) {
@@ -529,17 +454,14 @@ impl Forwarder {
     }
 
     fn finish(&mut self, slot: usize, reset: bool) {
-        if let Some(stream) = self.streams.get_mut(slot).and_then(Option::take) {
-            if reset {
-                stream.reset();
-            }
-            self.closed.push(slot);
+        if let Some(stream) = self.streams.remove(slot).filter(|_| reset) {
+            stream.reset();
         }
     }
 
     /// Looks once for each port whether the app listens on loopback alone, which no published port can reach.
     fn note_refusal(&mut self, slot: usize, error: &io::Error) {
-        let Some(Some(stream)) = self.streams.get(slot) else {
+        let Some(stream) = self.streams.get(slot) else {
             return;
         };
         let port = stream.port;
@@ -552,17 +474,11 @@ impl Forwarder {
         if error.kind() != io::ErrorKind::ConnectionRefused || self.refused.contains(&(port, Protocol::Tcp)) {
             return;
         }
-        let listening: Vec<IpAddr> = holder::listening(&pid.to_string(), Protocol::Tcp)
-            .into_iter()
-            .filter(|found| found.address.port() == port)
-            .map(|found| found.address.ip())
-            .collect();
-        if !listening.is_empty() && listening.iter().all(IpAddr::is_loopback) {
+        if let Some(address) = holder::loopback_only(pid, port) {
             self.refused.insert((port, Protocol::Tcp));
             self.notices.push(format!(
-                "port {port} is published, but the app listens on {} inside the container; \
-                 make it listen on 0.0.0.0",
-                listening[0]
+                "port {port} is published, but the app listens on {address} inside the container; \
+                 make it listen on 0.0.0.0"
             ));
         }
     }
@@ -643,7 +559,7 @@ impl Forwarder {
         }
     }
 
-    fn on_session(&mut self, slot: usize, _readiness: Readiness) {
+    fn on_session(&mut self, slot: usize) {
         let mut buffer = std::mem::take(&mut self.datagram);
         buffer.resize(DATAGRAM, 0);
         let now = Instant::now();

@@ -8,13 +8,13 @@ use super::Protocol;
 
 /// A line of `/proc/PID/net/{tcp,udp}{,6}` for a socket that takes traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Listening {
-    pub(super) address: SocketAddr,
+struct Listening {
+    address: SocketAddr,
     inode: u64,
 }
 
 /// The sockets that listen in the network namespace of a process (`self` or a number).
-pub(super) fn listening(process: &str, protocol: Protocol) -> Vec<Listening> {
+fn listening(process: &str, protocol: Protocol) -> Vec<Listening> {
     ["", "6"]
         .iter()
         .filter_map(|suffix| fs::read_to_string(format!("/proc/{process}/net/{protocol}{suffix}")).ok())
@@ -58,6 +58,19 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
         IpAddr::V6(Ipv6Addr::from(bytes))
     };
     Some(SocketAddr::new(ip, port))
+}
+
+/// The loopback address that a container's app listens on, when it listens on no other: published ports can't reach it.
+pub(super) fn loopback_only(pid: i32, port: u16) -> Option<IpAddr> {
+    let found: Vec<IpAddr> = listening(&pid.to_string(), Protocol::Tcp)
+        .into_iter()
+        .filter(|found| found.address.port() == port)
+        .map(|found| found.address.ip())
+        .collect();
+    found
+        .first()
+        .copied()
+        .filter(|_| found.iter().all(IpAddr::is_loopback))
 }
 
 /// Names the process that holds an address, such as `python3 (pid 123)`.

@@ -1,12 +1,14 @@
 //! Published ports: what `-p` says, and the proxy that carries the traffic.
 
 mod datagram;
+mod dialer;
 mod forwarder;
 mod holder;
 mod listener;
 mod stream;
 
-pub use forwarder::{Dialer, Forwarder, ForwarderLimits};
+pub use dialer::{Dialer, ForwarderLimits};
+pub use forwarder::Forwarder;
 pub use listener::{BindError, BoundPort};
 
 use coil_sys::socket::Transport;

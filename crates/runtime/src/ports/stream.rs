@@ -115,6 +115,53 @@ impl Stream {
     }
 }
 
+/// The open connections, by slot.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    slots: Vec<Option<Stream>>,
+    free: Vec<usize>,
+    /// Slots that events of the present round may still speak of.
+    closed: Vec<usize>,
+}
+
+impl Streams {
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len() - self.closed.len()
+    }
+
+    pub(super) fn get(&self, slot: usize) -> Option<&Stream> {
+        self.slots.get(slot).and_then(Option::as_ref)
+    }
+
+    pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut Stream> {
+        self.slots.get_mut(slot).and_then(Option::as_mut)
+    }
+
+    pub(super) fn add(&mut self, stream: Stream) -> usize {
+        match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot] = Some(stream);
+                slot
+            }
+            None => {
+                self.slots.push(Some(stream));
+                self.slots.len() - 1
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) -> Option<Stream> {
+        let stream = self.slots.get_mut(slot)?.take()?;
+        self.closed.push(slot);
+        Some(stream)
+    }
+
+    /// The round is over: the slots of what ended may be used again.
+    pub(super) fn settle(&mut self) {
+        self.free.append(&mut self.closed);
+    }
+}
+
 /// Pumps one direction; true when its share was used up before the bytes were.
 fn pump_direction(
     source: &TcpStream,

@@ -1,5 +1,7 @@
 //! Networks behind a bridge, in network namespaces that the tests make: the host's own isn't touched.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets a surprise stops there")]
+
 use coil_runtime::network::{
     BridgeSpec, DEFAULT_NETWORK, NameSettings, NetworkError, NetworkSpec, NetworkState, attach, detach,
     prepare, sweep,

@@ -1,5 +1,7 @@
 //! Published ports: traffic through the forwarder, as clients and servers see it.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets a surprise stops there")]
+
 use coil_runtime::ports::{BindError, Dialer, Forwarder, ForwarderLimits, PortMapping, Protocol};
 use coil_sys::socket_poll::{Poll, Watch};
 use std::io::{ErrorKind, Read, Write};

@@ -1,0 +1,115 @@
+//! The packet filter rules of a network: a way out by address translation, and no way in.
+
+use std::fs;
+
+use coil_sys::netlink::NetlinkError;
+use coil_sys::nftables::{Batch, Family, Hook, Nftables, Rule};
+
+use super::lease::Record;
+
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// Switches forwarding on and sets the rules; what fails is a notice. True when forwarding was off before.
+pub(super) fn ensure_outbound(record: &Record, fresh: bool, notices: &mut Vec<String>) -> bool {
+    let mut enabled = false;
+    if fs::read_to_string(FORWARDING).is_ok_and(|text| text.trim() == "0") {
+        match fs::write(FORWARDING, "1") {
+            Ok(()) => enabled = true,
+            Err(error) => notices.push(format!(
+                "containers can't reach other machines: IP forwarding is off and can't be switched on ({error}); \
+                 run `sysctl -w net.ipv4.ip_forward=1`"
+            )),
+        }
+    }
+    match ensure_rules(record, fresh) {
+        Err(error) => notices.push(format!(
+            "containers can't reach other machines: address translation is not available ({error})"
+        )),
+        Ok(dropping) => notices.extend(dropping.map(|chain| {
+            format!(
+                "containers may not reach other machines: the firewall's chain {chain} drops forwarded packets; run \
+                 `iptables -I FORWARD -i {0} -j ACCEPT` and \
+                 `iptables -I FORWARD -o {0} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`",
+                record.bridge
+            )
+        })),
+    }
+    enabled
+}
+
+/// An internal network has a rule too: nothing is routed to or from it.
+pub(super) fn ensure_internal(record: &Record, notices: &mut Vec<String>) {
+    if let Err(error) = set_rules(record) {
+        notices.push(format!(
+            "the network {} may not be closed to the outside ({error})",
+            record.bridge
+        ));
+    }
+}
+
+/// Sets the rules when they are missing; gives the chain of another table that drops forwarded packets.
+fn ensure_rules(record: &Record, fresh: bool) -> Result<Option<String>, String> {
+    let text = |error: NetlinkError| format!("{error}: {}", error.source);
+    let mut nftables = Nftables::open().map_err(|error| error.to_string())?;
+    if fresh || !nftables.has_table(Family::Ip, &record.bridge).map_err(text)? {
+        set_rules(record)?;
+    }
+    let chains = nftables.chains().map_err(text)?;
+    Ok(chains
+        .into_iter()
+        .find(|chain| chain.is_forward() && chain.drops && matches!(chain.family, Family::Ip | Family::Inet))
+        .map(|chain| format!("{} of the table {}", chain.name, chain.table)))
+}
+
+fn set_rules(record: &Record) -> Result<(), String> {
+    let (table, device) = (record.bridge.as_str(), record.bridge.as_str());
+    let (ip, subnet) = (Family::Ip, record.subnet);
+    let mut batch = Batch::new();
+    // Made, removed and made again: so it holds these rules alone, whatever was there.
+    batch
+        .add_table(ip, table)
+        .delete_table(ip, table)
+        .add_table(ip, table);
+    batch.add_chain(ip, table, "forward", Hook::Forward);
+    let mut forward = |rule: Rule| {
+        batch.add_rule(ip, table, "forward", rule);
+    };
+    // Between containers; then answers; nothing else comes in but through published ports, which aren't forwarded.
+    forward(Rule::new().from_device(device).to_device(device).accept());
+    if record.internal {
+        forward(Rule::new().from_device(device).drop_packet());
+    } else {
+        forward(Rule::new().from_device(device).accept());
+        forward(Rule::new().to_device(device).established().accept());
+    }
+    forward(Rule::new().to_device(device).drop_packet());
+    if !record.internal {
+        batch.add_chain(ip, table, "postrouting", Hook::SourceNat);
+        let rule = Rule::new()
+            .from_network(subnet.base(), subnet.prefix())
+            .not_to_device(device)
+            .masquerade();
+        batch.add_rule(ip, table, "postrouting", rule);
+    }
+    let mut nftables = Nftables::open().map_err(|error| error.to_string())?;
+    nftables
+        .commit(batch, &format!("set the packet filter table {table}"))
+        .map_err(|error| format!("{error}: {}", error.source))
+}
+
+/// Removes the table, if there is one.
+pub(super) fn remove_rules(record: &Record) -> Result<(), NetlinkError> {
+    // Without netfilter there is no table.
+    let Ok(mut nftables) = Nftables::open() else {
+        return Ok(());
+    };
+    if !nftables.has_table(Family::Ip, &record.bridge).unwrap_or(false) {
+        return Ok(());
+    }
+    let mut batch = Batch::new();
+    batch.delete_table(Family::Ip, &record.bridge);
+    nftables.commit(
+        batch,
+        &format!("remove the packet filter table {}", record.bridge),
+    )
+}
