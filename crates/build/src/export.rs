@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use coil_oci::tar::{Entry, TarWriter};
-use coil_oci::{Descriptor, Index, Reference, media_type};
+use coil_oci::{Descriptor, Index, Reference};
 use coil_store::{Store, StoreError};
 use serde_json::json;
 
@@ -338,9 +338,4 @@ fn layout_folder(
             .map_err(failed)?;
     }
     Ok(())
-}
-
-/// The media type of a layer that is stored with gzip.
-pub(crate) fn gzip_layer(digest: coil_oci::Digest, size: u64) -> Descriptor {
-    Descriptor::new(media_type::LAYER_GZIP, digest, size)
 }

@@ -1,9 +1,22 @@
 //! Makes images: runs plan graphs, keeps what was made, writes it out.
 
+pub mod app_layer;
 pub mod app_tree;
+mod base;
 pub mod disk_files;
+pub mod error;
 pub mod export;
+pub mod image_config;
+pub mod layer_writer;
+mod lock_file;
+mod pack;
+mod planning;
+mod recorder;
+pub mod request;
 pub mod solver;
+mod time_text;
 
 pub use disk_files::DiskFiles;
+pub use error::PackError;
 pub use export::{ExportError, Output, OutputError, export};
+pub use request::{Chosen, LayerReport, PackRequest, Packed, PackedImage, Packer};

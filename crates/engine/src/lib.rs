@@ -1,1 +1,94 @@
-//! TBD.
+//! The facade: images, containers and packs, in plain requests and replies.
+//!
+//! The engine knows no terminal, reads no environment and prints nothing. What it does is what any front end
+//! (the command line today, a socket later) offers.
+
+pub mod clock;
+mod create;
+pub mod doctor;
+mod exec;
+pub mod images;
+pub mod inspect;
+pub mod lifecycle;
+pub mod logs;
+mod mount_flag;
+pub mod pack;
+pub mod record;
+mod words;
+
+use std::io;
+use std::path::PathBuf;
+
+use coil_store::{Store, StoreError};
+
+pub use coil_runtime::control::{Client, Exit, Message};
+pub use coil_runtime::ports::{PortMapping, Protocol, PublishError, parse_publish};
+pub use coil_runtime::state::{State, Status};
+pub use create::{Created, RunError, RunRequest};
+pub use exec::{ExecError, ExecRequest, Stdio3};
+pub use lifecycle::{ContainerError, signal_number};
+
+/// What an engine works with.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Where live state is kept; gone after a boot.
+    pub run_root: PathBuf,
+    /// This program, to be run as a monitor.
+    pub program: PathBuf,
+    /// Whether the data root is the machine's own, whose network has the plain name.
+    pub default_root: bool,
+    /// The text of the host's `/etc/resolv.conf`.
+    pub resolv_conf: String,
+    /// The text of systemd-resolved's own `resolv.conf`, where it is.
+    pub resolved_conf: Option<String>,
+    /// The text of the host's `/etc/hosts`.
+    pub hosts: String,
+    /// The user and group that coil runs as.
+    pub ids: (u32, u32),
+}
+
+/// Images, containers and packs of one data root.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) store: Store,
+    pub(crate) options: EngineOptions,
+    pub(crate) run_root: PathBuf,
+}
+
+impl Engine {
+    /// An engine over a store.
+    pub fn new(store: Store, options: EngineOptions) -> Engine {
+        let run_root = options.run_root.clone();
+        Engine {
+            store,
+            options,
+            run_root,
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether coil runs as root.
+    pub fn is_root(&self) -> bool {
+        self.options.ids.0 == 0
+    }
+}
+
+/// `coil internal monitor DIRECTORY` and `coil internal exec DIRECTORY FILE`: what coil runs of itself.
+///
+/// Gives the exit code; 125 for anything else.
+pub fn internal_main(args: &[String]) -> i32 {
+    match args.split_first() {
+        Some((word, rest)) if word == "monitor" => coil_runtime::monitor_main(rest),
+        Some((word, rest)) if word == "exec" => coil_runtime::exec_main(rest),
+        _ => 125,
+    }
+}
+
+pub(crate) fn store_io(doing: &str) -> impl FnOnce(io::Error) -> StoreError {
+    let doing = doing.to_owned();
+    move |source| StoreError::Io { doing, source }
+}

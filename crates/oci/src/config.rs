@@ -44,7 +44,10 @@ pub struct ContainerConfig {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// Ports the program listens on: `8000/tcp`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub exposed_ports: BTreeMap<String, Value>,
     /// The environment, `NAME=value`.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
@@ -56,13 +59,19 @@ pub struct ContainerConfig {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
     pub cmd: Vec<String>,
     /// Paths that want a volume.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub volumes: BTreeMap<String, Value>,
     /// The folder that the program starts in.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     /// Labels.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub labels: BTreeMap<String, String>,
     /// The signal that asks the program to stop: `SIGTERM`, `15`.
     #[serde(skip_serializing_if = "String::is_empty")]

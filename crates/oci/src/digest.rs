@@ -44,14 +44,20 @@ impl Digest {
 
     /// Reads `sha256:` and 64 lower-case hexadecimal digits.
     pub fn parse(text: &str) -> Result<Digest, DigestError> {
-        let hex = text.strip_prefix("sha256:").ok_or_else(|| DigestError { text: text.into() })?;
+        let hex = text
+            .strip_prefix("sha256:")
+            .ok_or_else(|| DigestError { text: text.into() })?;
         Digest::from_hex(hex).map_err(|_| DigestError { text: text.into() })
     }
 
     /// Reads 64 lower-case hexadecimal digits.
     pub fn from_hex(hex: &str) -> Result<Digest, DigestError> {
         let good = hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if good { Ok(Digest { hex: hex.into() }) } else { Err(DigestError { text: hex.into() }) }
+        if good {
+            Ok(Digest { hex: hex.into() })
+        } else {
+            Err(DigestError { text: hex.into() })
+        }
     }
 
     /// The 64 hexadecimal digits, without the algorithm.

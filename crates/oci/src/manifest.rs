@@ -58,7 +58,10 @@ impl Descriptor {
 
     /// Whether this names an index of several images.
     pub fn is_index(&self) -> bool {
-        matches!(self.media_type.as_str(), media_type::INDEX | media_type::DOCKER_INDEX)
+        matches!(
+            self.media_type.as_str(),
+            media_type::INDEX | media_type::DOCKER_INDEX
+        )
     }
 }
 

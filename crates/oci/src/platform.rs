@@ -18,7 +18,11 @@ pub enum Arch {
 impl Arch {
     /// The architecture that this program was compiled for.
     pub fn host() -> Arch {
-        if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 }
+        if cfg!(target_arch = "aarch64") {
+            Arch::Arm64
+        } else {
+            Arch::Amd64
+        }
     }
 
     /// The name that OCI and Debian use: `amd64`, `arm64`.
@@ -90,7 +94,11 @@ impl std::error::Error for PlatformError {}
 impl Platform {
     /// Linux on an architecture.
     pub fn linux(arch: Arch) -> Platform {
-        Platform { architecture: arch.name().into(), os: "linux".into(), variant: None }
+        Platform {
+            architecture: arch.name().into(),
+            os: "linux".into(),
+            variant: None,
+        }
     }
 
     /// The architecture, where it is one that images are made for.

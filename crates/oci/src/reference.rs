@@ -40,7 +40,10 @@ impl fmt::Display for ReferenceError {
         match self {
             ReferenceError::Empty => f.write_str("invalid reference format: the image name is empty"),
             ReferenceError::UpperCase(text) => {
-                write!(f, "invalid reference format: repository name ({text}) must be lowercase")
+                write!(
+                    f,
+                    "invalid reference format: repository name ({text}) must be lowercase"
+                )
             }
             ReferenceError::Repository(text) => write!(
                 f,
@@ -89,7 +92,11 @@ impl Reference {
             }
             _ => (DEFAULT_REGISTRY.to_owned(), name.to_owned()),
         };
-        let registry = if registry == "index.docker.io" { DEFAULT_REGISTRY.into() } else { registry };
+        let registry = if registry == "index.docker.io" {
+            DEFAULT_REGISTRY.into()
+        } else {
+            registry
+        };
         check_registry(&registry, text)?;
         let repository = if registry == DEFAULT_REGISTRY && !path.contains('/') {
             format!("{DEFAULT_NAMESPACE}/{path}")
@@ -102,7 +109,12 @@ impl Reference {
             (None, None) => Some(DEFAULT_TAG.to_owned()),
             (None, Some(_)) => None,
         };
-        Ok(Reference { registry, repository, tag, digest })
+        Ok(Reference {
+            registry,
+            repository,
+            tag,
+            digest,
+        })
     }
 
     /// The registry, `docker.io`.
@@ -160,14 +172,27 @@ impl Reference {
 }
 
 fn check_tag(tag: &str) -> Result<(), ReferenceError> {
-    let first = tag.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
-    let rest = tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
-    if first && rest && tag.len() <= 128 { Ok(()) } else { Err(ReferenceError::Tag(tag.into())) }
+    let first = tag
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let rest = tag
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+    if first && rest && tag.len() <= 128 {
+        Ok(())
+    } else {
+        Err(ReferenceError::Tag(tag.into()))
+    }
 }
 
 fn check_registry(registry: &str, whole: &str) -> Result<(), ReferenceError> {
     let host = registry.rsplit_once(':').map_or(registry, |(host, port)| {
-        if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() { host } else { "" }
+        if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() {
+            host
+        } else {
+            ""
+        }
     });
     let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let good = match bracketed {
@@ -182,7 +207,11 @@ fn check_registry(registry: &str, whole: &str) -> Result<(), ReferenceError> {
                 })
         }
     };
-    if good { Ok(()) } else { Err(ReferenceError::Repository(whole.into())) }
+    if good {
+        Ok(())
+    } else {
+        Err(ReferenceError::Repository(whole.into()))
+    }
 }
 
 fn check_repository(repository: &str, whole: &str) -> Result<(), ReferenceError> {
@@ -190,7 +219,11 @@ fn check_repository(repository: &str, whole: &str) -> Result<(), ReferenceError>
         return Err(ReferenceError::UpperCase(whole.into()));
     }
     let good = repository.len() <= 255 && repository.split('/').all(component);
-    if good { Ok(()) } else { Err(ReferenceError::Repository(whole.into())) }
+    if good {
+        Ok(())
+    } else {
+        Err(ReferenceError::Repository(whole.into()))
+    }
 }
 
 /// Letters and digits, with one `.`, one or two `_`, or any number of `-` between them.
@@ -228,9 +261,17 @@ mod tests {
             ("python:3.11", "docker.io/library/python:3.11", "python:3.11"),
             ("me/app", "docker.io/me/app:latest", "me/app:latest"),
             ("localhost/app:1", "localhost/app:1", "localhost/app:1"),
-            ("127.0.0.1:5000/a/b:x", "127.0.0.1:5000/a/b:x", "127.0.0.1:5000/a/b:x"),
+            (
+                "127.0.0.1:5000/a/b:x",
+                "127.0.0.1:5000/a/b:x",
+                "127.0.0.1:5000/a/b:x",
+            ),
             ("ghcr.io/o/r", "ghcr.io/o/r:latest", "ghcr.io/o/r:latest"),
-            ("index.docker.io/library/a", "docker.io/library/a:latest", "a:latest"),
+            (
+                "index.docker.io/library/a",
+                "docker.io/library/a:latest",
+                "a:latest",
+            ),
         ] {
             let reference = Reference::parse(text).unwrap();
             assert_eq!(reference.canonical(), canonical);

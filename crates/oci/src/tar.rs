@@ -50,18 +50,41 @@ pub struct Entry {
 impl Entry {
     /// A file owned by root.
     pub fn file(path: impl Into<String>, size: u64, mode: u32, mtime: u64) -> Entry {
-        Entry { path: path.into(), kind: Kind::File { size }, mode, uid: 0, gid: 0, mtime }
+        Entry {
+            path: path.into(),
+            kind: Kind::File { size },
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime,
+        }
     }
 
     /// A folder owned by root, mode 0755.
     pub fn directory(path: impl Into<String>, mtime: u64) -> Entry {
-        Entry { path: path.into(), kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0, mtime }
+        Entry {
+            path: path.into(),
+            kind: Kind::Directory,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime,
+        }
     }
 
     /// A symbolic link owned by root.
     pub fn symlink(path: impl Into<String>, target: impl Into<String>, mtime: u64) -> Entry {
-        let kind = Kind::Symlink { target: target.into() };
-        Entry { path: path.into(), kind, mode: 0o777, uid: 0, gid: 0, mtime }
+        let kind = Kind::Symlink {
+            target: target.into(),
+        };
+        Entry {
+            path: path.into(),
+            kind,
+            mode: 0o777,
+            uid: 0,
+            gid: 0,
+            mtime,
+        }
     }
 
     /// The same entry with another owner.
@@ -234,7 +257,10 @@ impl<W: Write> TarWriter<W> {
     /// `InvalidData` when this is more than the entry's size; else what `out` gives.
     pub fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, "a tar entry is longer than its header says")
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a tar entry is longer than its header says",
+            )
         })?;
         self.out.write_all(bytes)
     }
@@ -292,10 +318,18 @@ mod tests {
 
     #[test]
     fn pax_record_counts_itself() {
-        for length in [1, 5, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95, 985, 986, 990, 995] {
+        for length in [
+            1, 5, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95, 985, 986, 990, 995,
+        ] {
             let mut out = Vec::new();
             pax_record(&mut out, "path", &"x".repeat(length));
-            let said: usize = std::str::from_utf8(&out).unwrap().split(' ').next().unwrap().parse().unwrap();
+            let said: usize = std::str::from_utf8(&out)
+                .unwrap()
+                .split(' ')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap();
             assert_eq!(said, out.len());
         }
     }

@@ -7,4 +7,4 @@ pub mod graph;
 pub mod pack;
 
 pub use graph::{Graph, Vertex, VertexId};
-pub use pack::{LayerKind, PackOp, PackPlan, WheelGroup, lower};
+pub use pack::{LayerKind, PackOp, PackPlan, lower};

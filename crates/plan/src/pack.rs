@@ -6,7 +6,7 @@ use coil_oci::Arch;
 use coil_python::Pinned;
 use serde::Serialize;
 
-use crate::{Graph, VertexId};
+use crate::Graph;
 
 /// One platform's image, planned.
 #[derive(Debug, Clone, Serialize)]
@@ -19,21 +19,12 @@ pub struct PackPlan {
     pub python: String,
     /// Whether the interpreter's own standard library gets its bytecode.
     pub bytecode: bool,
-    /// Which packages go into one layer together, in the layers' order.
-    pub groups: Vec<WheelGroup>,
-}
-
-/// Packages that share a layer.
-#[derive(Debug, Clone, Serialize)]
-pub struct WheelGroup {
-    /// What a user sees: the package's name, or which bucket it is.
-    pub name: String,
-    /// The packages, sorted by name.
+    /// The packages to install, sorted by name.
     pub packages: Vec<Pinned>,
 }
 
 /// What a layer of a packed image holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LayerKind {
     /// The operating system and the interpreter.
@@ -60,7 +51,7 @@ impl fmt::Display for LayerKind {
     }
 }
 
-/// An operation of a pack graph; each makes one layer.
+/// An operation of a pack graph.
 #[derive(Debug, Clone)]
 pub enum PackOp {
     /// Takes the base.
@@ -69,10 +60,11 @@ pub enum PackOp {
     Bytecode,
     /// Makes the empty virtual environment.
     Environment,
-    /// Installs packages; its input, the base, has the interpreter that compiles them.
-    Packages(WheelGroup),
-    /// Packs the project's own files; its input, the base, has the interpreter that compiles them.
-    App,
+    /// Brings the packages' wheels onto the disk; makes no layer.
+    Fetch,
+    /// Installs packages into layers; its inputs are the base, which has the interpreter that compiles them, and
+    /// the wheels.
+    Packages,
 }
 
 impl PackOp {
@@ -82,29 +74,23 @@ impl PackOp {
             PackOp::Base => LayerKind::Base,
             PackOp::Bytecode => LayerKind::Bytecode,
             PackOp::Environment => LayerKind::Environment,
-            PackOp::Packages(_) => LayerKind::Packages,
-            PackOp::App => LayerKind::App,
+            PackOp::Fetch | PackOp::Packages => LayerKind::Packages,
         }
     }
 }
 
-/// The graph of a plan; the image's layers are its vertices in their order, the app last and alone.
+/// The graph of everything below the app, which comes last and alone and changes with every edit.
 pub fn lower(plan: &PackPlan) -> Graph<PackOp> {
     let mut graph = Graph::new();
     let base = graph.add(format!("base {}", plan.base), PackOp::Base, &[]);
-    let on_base: &[VertexId] = &[base];
+    let wheels = graph.add("wheels", PackOp::Fetch, &[]);
     if plan.bytecode {
-        graph.add("standard library bytecode", PackOp::Bytecode, on_base);
+        graph.add("standard library bytecode", PackOp::Bytecode, &[base]);
     }
     graph.add("environment", PackOp::Environment, &[]);
-    for group in &plan.groups {
-        graph.add(
-            format!("packages {}", group.name),
-            PackOp::Packages(group.clone()),
-            on_base,
-        );
+    if !plan.packages.is_empty() {
+        graph.add("packages", PackOp::Packages, &[base, wheels]);
     }
-    graph.add("app", PackOp::App, on_base);
     graph
 }
 
@@ -113,30 +99,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_app_is_last_and_alone() {
-        let group = WheelGroup {
-            name: "numpy".into(),
-            packages: vec![],
-        };
+    fn wheels_are_fetched_beside_the_base() {
         let plan = PackPlan {
             arch: Arch::Amd64,
             base: "debian trixie".into(),
             python: "3.13.5".into(),
             bytecode: true,
-            groups: vec![group],
+            packages: vec![Pinned::new("idna", "3.10")],
         };
-        let kinds: Vec<_> = lower(&plan)
+        let graph = lower(&plan);
+        let free: Vec<_> = graph
             .vertices()
             .iter()
-            .map(|vertex| vertex.op.kind())
+            .filter(|v| v.inputs.is_empty())
+            .map(|v| v.name.as_str())
             .collect();
-        let expected = [
-            LayerKind::Base,
-            LayerKind::Bytecode,
-            LayerKind::Environment,
-            LayerKind::Packages,
-            LayerKind::App,
-        ];
-        assert_eq!(kinds, expected);
+        assert_eq!(free, ["base debian trixie", "wheels", "environment"]);
     }
 }

@@ -1,0 +1,179 @@
+//! `coil.lock` in a pack: read before, asked and filled on the way, written at the end if something was added.
+
+use std::io::Write;
+
+use coil_debian::{PinnedBase, PinnedPackage};
+use coil_oci::{Arch, Digest};
+use coil_python::coil_lock::{BasePackage, BasePins, CoilLock, Resolution};
+use coil_python::{Diagnostic, Pinned, ProjectFiles, Target};
+use coil_wheel::download::FetchedWheel;
+
+use crate::disk_files::DiskFiles;
+use crate::error::PackError;
+
+/// The file's name.
+pub(crate) const NAME: &str = coil_python::coil_lock::FILE;
+const SECURITY: &str = "debian-security";
+
+/// The lock of one pack.
+pub(crate) struct LockFile {
+    lock: CoilLock,
+    before: Option<String>,
+    locked: bool,
+}
+
+impl LockFile {
+    /// Reads the project's lock.
+    ///
+    /// # Errors
+    /// When it cannot be read, or `locked` is given and there is none.
+    pub(crate) fn read(files: &dyn ProjectFiles, locked: bool) -> Result<LockFile, PackError> {
+        let before = files.read_text(NAME).map_err(Diagnostic::from)?;
+        let lock = match &before {
+            Some(text) => CoilLock::parse(NAME, text)?,
+            None if locked => {
+                return Err(PackError::Locked {
+                    reason: format!("there is no {NAME}"),
+                });
+            }
+            None => CoilLock::default(),
+        };
+        Ok(LockFile { lock, before, locked })
+    }
+
+    /// The base that is pinned, or the one that `find` finds, pinned from now on.
+    pub(crate) fn base(
+        &mut self,
+        suite: &str,
+        arch: Arch,
+        find: impl FnOnce() -> Result<PinnedBase, PackError>,
+    ) -> Result<PinnedBase, PackError> {
+        if let Some(base) = self.lock.base(arch, suite).and_then(from_pins) {
+            return Ok(base);
+        }
+        self.may_add(&format!("{NAME} pins no Debian {suite} for {arch}"))?;
+        let found = find()?;
+        self.lock.set_base(to_pins(&found, arch));
+        Ok(found)
+    }
+
+    /// The packages that are pinned for these inputs, or those that `resolve` finds, pinned from now on.
+    pub(crate) fn packages(
+        &mut self,
+        target: &Target,
+        inputs: &Digest,
+        found_in: &str,
+        resolve: impl FnOnce() -> Result<Vec<Pinned>, PackError>,
+    ) -> Result<Vec<Pinned>, PackError> {
+        let python = target.python.minor_text();
+        if let Some(known) = self.lock.resolution(target.arch, &python, inputs) {
+            return Ok(known.packages.clone());
+        }
+        self.may_add(&format!("{NAME} does not hold what {found_in} asks for"))?;
+        let packages = resolve()?;
+        self.lock.set_resolution(Resolution {
+            arch: target.arch,
+            python,
+            inputs: inputs.clone(),
+            packages: packages.clone(),
+        });
+        Ok(packages)
+    }
+
+    fn may_add(&self, reason: &str) -> Result<(), PackError> {
+        if self.locked {
+            Err(PackError::Locked {
+                reason: reason.to_owned(),
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Records the hashes that downloads told, where neither lock nor index had them.
+    pub(crate) fn found_wheels(&mut self, target: &Target, wheels: &[FetchedWheel]) {
+        for resolution in &mut self.lock.resolutions {
+            if resolution.arch != target.arch {
+                continue;
+            }
+            for artifact in resolution
+                .packages
+                .iter_mut()
+                .flat_map(|package| &mut package.artifacts)
+            {
+                if let Some(wheel) = wheels.iter().find(|wheel| wheel.filename == artifact.filename) {
+                    artifact.sha256.get_or_insert_with(|| wheel.sha256.clone());
+                    artifact.size.get_or_insert(wheel.size);
+                }
+            }
+        }
+    }
+
+    /// Writes the lock into the project if something was added; gives its bytes then.
+    ///
+    /// A project that cannot be written is packed all the same, and a note says that nothing is pinned.
+    pub(crate) fn write(&self, disk: &DiskFiles, notes: &mut Vec<String>) -> Option<Vec<u8>> {
+        let text = self.lock.to_text();
+        if self.locked || self.before.as_deref() == Some(text.as_str()) {
+            return None;
+        }
+        let path = disk.root().join(NAME);
+        let temporary = disk.root().join(format!(".{NAME}.{}", std::process::id()));
+        let written = std::fs::File::create(&temporary)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .and_then(|()| std::fs::rename(&temporary, &path));
+        match written {
+            Ok(()) => Some(text.into_bytes()),
+            Err(error) => {
+                let _ = std::fs::remove_file(&temporary);
+                notes.push(format!(
+                    "{NAME} could not be written ({error}): the next pack may find newer packages"
+                ));
+                None
+            }
+        }
+    }
+}
+
+fn to_pins(base: &PinnedBase, arch: Arch) -> BasePins {
+    let package = |package: &PinnedPackage| BasePackage {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        arch: package.arch.clone(),
+        sha256: package.sha256.hex().to_owned(),
+        size: package.size,
+        filename: package.filename.clone(),
+        // Which of Debian's two archives has it; no address, since each machine has its own mirror.
+        archive: (package.archive == SECURITY).then(|| SECURITY.to_owned()),
+    };
+    BasePins {
+        arch,
+        suite: base.suite.clone(),
+        release_digest: Some(base.release.clone()),
+        date: Some(base.date.clone()),
+        python: Some(base.python.clone()),
+        packages: base.packages.iter().map(package).collect(),
+    }
+}
+
+fn from_pins(pins: &BasePins) -> Option<PinnedBase> {
+    let package = |package: &BasePackage| {
+        Some(PinnedPackage {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            arch: package.arch.clone(),
+            sha256: Digest::from_hex(&package.sha256).ok()?,
+            size: package.size,
+            filename: package.filename.clone(),
+            archive: package.archive.clone().unwrap_or_else(|| "debian".to_owned()),
+        })
+    };
+    Some(PinnedBase {
+        suite: pins.suite.clone(),
+        arch: pins.arch.debian().to_owned(),
+        python: pins.python.clone()?,
+        date: pins.date.clone()?,
+        release: pins.release_digest.clone()?,
+        packages: pins.packages.iter().map(package).collect::<Option<_>>()?,
+    })
+}

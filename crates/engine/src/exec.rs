@@ -1,0 +1,144 @@
+//! Running a command in a container that runs.
+
+use std::fmt;
+
+use coil_runtime::user::{self, UserError};
+use coil_runtime::{ExecSpec, StartError};
+
+pub use coil_runtime::Stdio3;
+
+use crate::lifecycle::{ContainerError, start_help};
+use crate::record::Container;
+use crate::{Engine, create};
+
+/// What `coil exec` was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ExecRequest {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// `NAME=value`, over the container's own.
+    pub env: Vec<String>,
+    /// The folder to start in; the container's own when none is given.
+    pub workdir: Option<String>,
+    /// User and group; the container's own when none is given.
+    pub user: Option<String>,
+    /// Give the program a terminal.
+    pub terminal: bool,
+    /// Rows and columns of the terminal.
+    pub terminal_size: Option<(u16, u16)>,
+}
+
+/// Why a command did not run.
+#[derive(Debug)]
+pub enum ExecError {
+    /// The container is not there, or does not run.
+    Container(ContainerError),
+    /// The user cannot be found in the container.
+    User(UserError),
+    /// It did not start.
+    Start(StartError),
+}
+
+impl ExecError {
+    /// The exit code that Docker has for it.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            ExecError::Container(_) => 1,
+            ExecError::User(_) => 126,
+            ExecError::Start(error) => error.exit_code(),
+        }
+    }
+
+    /// What the user can do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            ExecError::Container(error) => error.help(),
+            ExecError::User(_) => None,
+            ExecError::Start(error) => start_help(error),
+        }
+    }
+}
+
+impl fmt::Display for ExecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExecError::Container(error) => fmt::Display::fmt(error, f),
+            ExecError::User(error) => fmt::Display::fmt(error, f),
+            ExecError::Start(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl std::error::Error for ExecError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ExecError::Container(error) => error.source(),
+            ExecError::User(error) => error.source(),
+            ExecError::Start(error) => error.source(),
+        }
+    }
+}
+
+impl Engine {
+    /// Runs a command in a container, with the given standard descriptors, and waits for its end; gives its exit code.
+    ///
+    /// # Errors
+    /// When the container does not run, or the command does not start.
+    pub fn exec(
+        &self,
+        container: &Container,
+        request: &ExecRequest,
+        stdio: Stdio3,
+    ) -> Result<i32, ExecError> {
+        let record = &container.record;
+        if !container.is_running() {
+            let error = ContainerError::NotRunning {
+                id: record.id.clone(),
+                doing: "exec in",
+            };
+            return Err(ExecError::Container(error));
+        }
+        let user_text = request.user.as_deref().unwrap_or(&record.user);
+        let layers: Vec<_> = record
+            .diff_ids
+            .iter()
+            .map(|diff_id| self.store.snapshot_tree(diff_id))
+            .collect();
+        let account =
+            user::resolve(&layers, Some(&container.dir.join("upper")), user_text).map_err(ExecError::User)?;
+        let mut env: Vec<(String, String)> = Vec::new();
+        let home = format!("HOME={}", account.home);
+        let terminal = request.terminal.then(|| "TERM=xterm".to_owned());
+        // Another user has another home, whatever the container was started with.
+        let own_home = request.user.as_ref().map(|_| home.clone());
+        for entry in record
+            .env
+            .iter()
+            .chain(&terminal)
+            .chain(&own_home)
+            .chain(&request.env)
+        {
+            create::set_variable(&mut env, entry);
+        }
+        let spec = ExecSpec {
+            args: request.command.clone(),
+            env: env
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+            cwd: request.workdir.clone().unwrap_or_else(|| record.cwd.clone()),
+            user: account.user,
+            terminal: request.terminal,
+            tty_size: request.terminal_size,
+            capabilities: None,
+        };
+        coil_runtime::exec(
+            &self.options.program,
+            &container.dir,
+            &container.run_dir,
+            &spec,
+            stdio,
+        )
+        .map_err(ExecError::Start)
+    }
+}

@@ -1,0 +1,375 @@
+//! Images by name: listing, naming, removing, looking inside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use coil_oci::{Arch, Descriptor, Digest, Platform, Reference, ReferenceError};
+use coil_store::{Collected, Image, NamedImage, StoreError};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{Engine, clock};
+
+/// Why an operation on images failed.
+#[derive(Debug)]
+pub enum ImageError {
+    /// The image could not be found or read.
+    Store(StoreError),
+    /// A name is none.
+    Name(ReferenceError),
+    /// Containers are made from it.
+    InUse {
+        /// The image as it was named.
+        image: String,
+        /// The containers' names.
+        containers: Vec<String>,
+        /// Whether one of them runs.
+        running: bool,
+    },
+    /// An id that has several names.
+    SeveralNames {
+        /// The id as it was given.
+        image: String,
+        /// Its names.
+        names: Vec<String>,
+    },
+}
+
+impl ImageError {
+    /// What the user can do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            ImageError::Store(error) => error.help(),
+            ImageError::Name(_) => None,
+            ImageError::InUse {
+                containers, running, ..
+            } => Some(if *running {
+                format!("stop it first: `coil rm -f {}`", containers.join(" "))
+            } else {
+                format!(
+                    "`coil rm {}` removes it, or `coil rmi -f` takes the name away",
+                    containers.join(" ")
+                )
+            }),
+            ImageError::SeveralNames { names, .. } => {
+                Some(format!("`coil rmi {}`, or `coil rmi -f`", names.join(" ")))
+            }
+        }
+    }
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageError::Store(error) => fmt::Display::fmt(error, f),
+            ImageError::Name(error) => fmt::Display::fmt(error, f),
+            ImageError::InUse {
+                image,
+                containers,
+                running,
+            } => write!(
+                f,
+                "{image} is in use by {} {}",
+                if *running {
+                    "the running container"
+                } else {
+                    "the stopped container"
+                },
+                containers.join(", ")
+            ),
+            ImageError::SeveralNames { image, names } => {
+                write!(f, "{image} has several names: {}", names.join(", "))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ImageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ImageError::Store(error) => std::error::Error::source(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<StoreError> for ImageError {
+    fn from(error: StoreError) -> Self {
+        ImageError::Store(error)
+    }
+}
+
+/// A line of `coil images`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ImageLine {
+    /// The name without the tag.
+    pub repository: String,
+    /// The tag, `<none>` where there is none.
+    pub tag: String,
+    /// The image's id.
+    #[serde(rename = "ID")]
+    pub id: Digest,
+    /// The manifest's or index's digest.
+    pub digest: Digest,
+    /// When the name was given, in seconds since 1970.
+    #[serde(rename = "CreatedAt")]
+    pub tagged: u64,
+    /// The bytes of its blobs.
+    pub size: u64,
+    /// Its platforms.
+    pub platforms: Vec<String>,
+}
+
+/// What was done by `rmi`.
+#[derive(Debug, Clone, Default)]
+pub struct Removed {
+    /// Names that were taken away.
+    pub untagged: Vec<String>,
+    /// Images that are gone.
+    pub deleted: Vec<Digest>,
+    /// What the collection freed.
+    pub collected: Collected,
+}
+
+/// A line of `coil history`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HistoryLine {
+    /// The image's id at the last step; `<missing>` before, as Docker says.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// When, RFC 3339.
+    pub created: String,
+    /// By what.
+    pub created_by: String,
+    /// The layer's blob in bytes; none for a step that made no layer.
+    pub size: u64,
+    /// A remark.
+    pub comment: String,
+}
+
+impl Engine {
+    /// The image of a name for this machine, or the only one that there is.
+    ///
+    /// # Errors
+    /// `NoSuchImage`, `Ambiguous`, `NoPlatform`, `Damaged`.
+    pub fn image(&self, text: &str) -> Result<(NamedImage, Image), StoreError> {
+        let named = self.store.find(text)?;
+        let image = self.store.image(&named, &Platform::linux(Arch::host()));
+        match image {
+            Err(StoreError::NoPlatform { .. }) => {
+                let mut all = self.store.images_of(&named.descriptor)?;
+                if all.len() == 1 {
+                    Ok((named, all.remove(0)))
+                } else {
+                    Err(image.err().unwrap_or(StoreError::NoSuchImage(text.into())))
+                }
+            }
+            other => Ok((named, other?)),
+        }
+    }
+
+    /// Every name and its image, the newest first.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn list_images(&self) -> Result<Vec<ImageLine>, StoreError> {
+        let mut lines = Vec::new();
+        for named in self.store.images()? {
+            let Ok(images) = self.store.images_of(&named.descriptor) else {
+                continue;
+            };
+            let host = images
+                .iter()
+                .find(|image| image.config.architecture == Arch::host().name());
+            let Some(shown) = host.or(images.first()) else {
+                continue;
+            };
+            let blobs: BTreeMap<&Digest, u64> = images
+                .iter()
+                .flat_map(|image| &image.manifest.layers)
+                .map(|layer| (&layer.digest, layer.size))
+                .collect();
+            lines.push(ImageLine {
+                repository: named.reference.familiar_name(),
+                tag: named.reference.tag().unwrap_or("<none>").to_owned(),
+                id: shown.id().clone(),
+                digest: named.descriptor.digest.clone(),
+                tagged: named.tagged,
+                size: blobs.values().sum(),
+                platforms: images
+                    .iter()
+                    .map(|image| format!("{}/{}", image.config.os, image.config.architecture))
+                    .collect(),
+            });
+        }
+        lines.sort_by_key(|line| std::cmp::Reverse(line.tagged));
+        Ok(lines)
+    }
+
+    /// Gives an image one more name.
+    ///
+    /// # Errors
+    /// When there is no such image, or the name is none.
+    pub fn tag(&self, image: &str, name: &str) -> Result<(), ImageError> {
+        let reference = Reference::parse(name).map_err(ImageError::Name)?;
+        let _lease = self.store.lease().map_err(crate::store_io("locking the store"))?;
+        let named = self.store.find(image)?;
+        self.store
+            .set_ref(&reference, &named.descriptor, clock::now().as_secs())?;
+        Ok(())
+    }
+
+    /// Takes a name away, or with an id all of its names; what nothing leads to any more is removed.
+    ///
+    /// # Errors
+    /// When there is no such image, or a container was made from it and `force` is not given.
+    pub fn remove_image(&self, text: &str, force: bool) -> Result<Removed, ImageError> {
+        let named = self.store.find(text)?;
+        let names = self.names_of(&named.descriptor)?;
+        let by_name = Reference::parse(text)
+            .ok()
+            .filter(|reference| names.contains(reference));
+        let going: Vec<Reference> = match by_name {
+            Some(reference) => vec![reference],
+            None if names.len() > 1 && !force => {
+                let names = names.iter().map(Reference::familiar).collect();
+                return Err(ImageError::SeveralNames {
+                    image: text.into(),
+                    names,
+                });
+            }
+            None => names.clone(),
+        };
+        if going.len() == names.len() {
+            self.check_unused(text, &named.descriptor, force)?;
+        }
+        let mut removed = Removed::default();
+        let ids: Vec<Digest> = self
+            .store
+            .images_of(&named.descriptor)
+            .unwrap_or_default()
+            .iter()
+            .map(|image| image.id().clone())
+            .collect();
+        for reference in &going {
+            if self.store.remove_ref(reference)? {
+                removed.untagged.push(reference.familiar());
+            }
+        }
+        if going.len() == names.len() {
+            removed.deleted = ids;
+            removed.collected = self.store.collect(false)?;
+        }
+        Ok(removed)
+    }
+
+    fn check_unused(&self, text: &str, descriptor: &Descriptor, force: bool) -> Result<(), ImageError> {
+        let ids: BTreeSet<Digest> = self
+            .store
+            .images_of(descriptor)
+            .unwrap_or_default()
+            .iter()
+            .map(|image| image.id().clone())
+            .collect();
+        let (mut names, mut running) = (Vec::new(), false);
+        for container in self.containers() {
+            if ids.contains(&container.record.image_id) && (!force || container.is_running()) {
+                running |= container.is_running();
+                names.push(container.record.name.clone());
+            }
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(ImageError::InUse {
+            image: text.to_owned(),
+            containers: names,
+            running,
+        })
+    }
+
+    fn names_of(&self, descriptor: &Descriptor) -> Result<Vec<Reference>, StoreError> {
+        let all = self.store.images()?;
+        Ok(all
+            .into_iter()
+            .filter(|image| image.descriptor.digest == descriptor.digest)
+            .map(|i| i.reference)
+            .collect())
+    }
+
+    /// How an image's layers came to be, the last first.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub fn history(&self, text: &str) -> Result<Vec<HistoryLine>, StoreError> {
+        let (_, image) = self.image(text)?;
+        let mut layers = image.manifest.layers.iter();
+        let mut lines: Vec<HistoryLine> = image
+            .config
+            .history
+            .iter()
+            .map(|step| HistoryLine {
+                id: "<missing>".into(),
+                created: step
+                    .created
+                    .clone()
+                    .or_else(|| image.config.created.clone())
+                    .unwrap_or_default(),
+                created_by: step.created_by.clone().unwrap_or_default(),
+                size: if step.empty_layer {
+                    0
+                } else {
+                    layers.next().map_or(0, |layer| layer.size)
+                },
+                comment: step.comment.clone().unwrap_or_default(),
+            })
+            .collect();
+        lines.extend(layers.map(|layer| HistoryLine {
+            id: "<missing>".into(),
+            created: image.config.created.clone().unwrap_or_default(),
+            created_by: String::new(),
+            size: layer.size,
+            comment: String::new(),
+        }));
+        lines.reverse();
+        if let Some(first) = lines.first_mut() {
+            first.id = image.id().to_string();
+        }
+        Ok(lines)
+    }
+
+    /// An image as `docker inspect` shows it.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub fn inspect_image(&self, text: &str) -> Result<Value, StoreError> {
+        let (named, image) = self.image(text)?;
+        let names = self.names_of(&named.descriptor)?;
+        let tags: Vec<String> = names.iter().map(Reference::familiar).collect();
+        let digests: BTreeSet<String> = names
+            .iter()
+            .map(|name| format!("{}@{}", name.familiar_name(), named.descriptor.digest))
+            .collect();
+        let config = &image.config;
+        Ok(json!({
+            "Id": image.id(),
+            "RepoTags": tags,
+            "RepoDigests": digests,
+            "Parent": "",
+            "Comment": "",
+            "Created": config.created.clone().unwrap_or_else(|| clock::rfc3339(Duration::ZERO)),
+            "Author": config.author.clone().unwrap_or_default(),
+            "Config": config.config,
+            "Architecture": config.architecture,
+            "Variant": config.variant,
+            "Os": config.os,
+            "Size": image.blob_size(),
+            "RootFS": { "Type": config.rootfs.kind, "Layers": config.rootfs.diff_ids },
+            "Metadata": { "LastTagTime": clock::rfc3339(Duration::from_secs(named.tagged)) },
+            "Descriptor": named.descriptor,
+        }))
+    }
+}

@@ -1,0 +1,297 @@
+//! From a running container to none: signals, stopping, waiting, removing.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+
+use coil_runtime::StartError;
+use coil_runtime::control::Client;
+
+use crate::Engine;
+use crate::record::{Container, FindError};
+
+/// Why an operation on a container failed.
+#[derive(Debug)]
+pub enum ContainerError {
+    /// There is none.
+    Find(FindError),
+    /// It does not run.
+    NotRunning {
+        /// Its id.
+        id: String,
+        /// What was wanted: `kill`, `exec in`.
+        doing: &'static str,
+    },
+    /// It runs, and may not for this.
+    Running(String),
+    /// The signal is unknown.
+    Signal(String),
+    /// Its monitor did not answer, or its folder could not be changed.
+    Io {
+        /// What was being done.
+        doing: String,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl ContainerError {
+    /// What the user can do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            ContainerError::Find(error) => Some(error.help().to_owned()),
+            ContainerError::NotRunning { .. } => Some("`coil ps -a` shows how it ended".into()),
+            ContainerError::Running(_) => Some("stop it first, or remove it with `coil rm -f`".into()),
+            ContainerError::Signal(_) => Some("give a name such as TERM, or a number from 1 to 64".into()),
+            ContainerError::Io { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for ContainerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ContainerError::Find(error) => fmt::Display::fmt(error, f),
+            ContainerError::NotRunning { id, doing } => {
+                write!(
+                    f,
+                    "cannot {doing} container: {id}: container {} is not running",
+                    short(id)
+                )
+            }
+            ContainerError::Running(id) => {
+                write!(
+                    f,
+                    "cannot remove container \"{}\": container is running",
+                    short(id)
+                )
+            }
+            ContainerError::Signal(text) => write!(f, "invalid signal: {text}"),
+            ContainerError::Io { doing, .. } => write!(f, "{doing} failed"),
+        }
+    }
+}
+
+impl std::error::Error for ContainerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ContainerError::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<FindError> for ContainerError {
+    fn from(error: FindError) -> Self {
+        ContainerError::Find(error)
+    }
+}
+
+fn short(id: &str) -> &str {
+    &id[..12.min(id.len())]
+}
+
+/// What the user can do when a container did not start.
+pub(crate) fn start_help(error: &StartError) -> Option<String> {
+    let StartError::Failed(failure) = error else {
+        return None;
+    };
+    let text = failure.to_string();
+    if text.contains("in use") {
+        return Some("stop what listens there, or publish another port: -p PORT:CONTAINER_PORT".into());
+    }
+    None
+}
+
+/// Signals by name, as `kill -l` lists them for x86-64 and arm64.
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
+/// The number of a signal: `TERM`, `SIGTERM`, `15`, `RTMIN+3`.
+pub fn signal_number(text: &str) -> Option<i32> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Ok(number) = name.parse::<i32>() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    if let Some(at) = SIGNALS.iter().position(|known| *known == name) {
+        return i32::try_from(at + 1).ok();
+    }
+    // glibc keeps the first two real-time signals for itself.
+    let real_time = |rest: &str, from: i32, sign: i32| -> Option<i32> {
+        let offset = if rest.is_empty() {
+            0
+        } else {
+            rest[1..].parse::<i32>().ok()?
+        };
+        let number = from + sign * offset;
+        (34..=64).contains(&number).then_some(number)
+    };
+    match name {
+        "POLL" => Some(29),
+        "IOT" => Some(6),
+        _ => match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+            (Some(rest), _) if rest.is_empty() || rest.starts_with('+') => real_time(rest, 34, 1),
+            (_, Some(rest)) if rest.is_empty() || rest.starts_with('-') => real_time(rest, 64, -1),
+            _ => None,
+        },
+    }
+}
+
+impl Engine {
+    fn client(&self, container: &Container, doing: &'static str) -> Result<Client, ContainerError> {
+        let not_running = || ContainerError::NotRunning {
+            id: container.record.id.clone(),
+            doing,
+        };
+        if !container.is_running() {
+            return Err(not_running());
+        }
+        Client::connect(&container.run_dir).map_err(|error| match error.kind() {
+            // It ended between the look and the call.
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => not_running(),
+            _ => ContainerError::Io {
+                doing: "reaching the container's monitor".into(),
+                source: error,
+            },
+        })
+    }
+
+    /// Sends a signal to a container's program.
+    ///
+    /// # Errors
+    /// When there is no such container, or it does not run.
+    pub fn kill(&self, text: &str, signal: &str) -> Result<(), ContainerError> {
+        let number = signal_number(signal).ok_or_else(|| ContainerError::Signal(signal.to_owned()))?;
+        let container = self.container(text)?;
+        self.signal(&container, number, "kill")
+    }
+
+    fn signal(&self, container: &Container, signal: i32, doing: &'static str) -> Result<(), ContainerError> {
+        let sent = self.client(container, doing)?.signal(signal);
+        sent.map_err(|source| ContainerError::Io {
+            doing: format!("sending signal {signal}"),
+            source,
+        })
+    }
+
+    /// Waits until a container has ended, for so long; gives its exit code, or none when it still runs.
+    ///
+    /// # Errors
+    /// When its state cannot be read.
+    pub fn wait(&self, container: &Container, most: Option<Duration>) -> Result<Option<i32>, ContainerError> {
+        let Ok(client) = Client::connect(&container.run_dir) else {
+            return Ok(Some(self.exit_code(container)));
+        };
+        let Some(most) = most else {
+            let code = client.wait().map(|exit| exit.code);
+            return Ok(Some(code.unwrap_or_else(|_| self.exit_code(container))));
+        };
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || drop(sender.send(client.wait().map(|exit| exit.code))));
+        match receiver.recv_timeout(most) {
+            Ok(Ok(code)) => Ok(Some(code)),
+            Ok(Err(_)) => Ok(Some(self.exit_code(container))),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn exit_code(&self, container: &Container) -> i32 {
+        self.container(&container.record.id)
+            .map_or(container.state.exit_code, |now| now.state.exit_code)
+    }
+
+    /// Asks a container to stop, and kills it after the time that it is given. One that has ended is left alone.
+    ///
+    /// # Errors
+    /// When there is no such container, or its monitor does not answer.
+    pub fn stop(&self, text: &str, seconds: Option<u64>) -> Result<(), ContainerError> {
+        let container = self.container(text)?;
+        if !container.is_running() {
+            return Ok(());
+        }
+        let ended = |error: &ContainerError| matches!(error, ContainerError::NotRunning { .. });
+        match self.signal(&container, container.record.stop_signal, "stop") {
+            Err(error) if ended(&error) => return Ok(()),
+            other => other?,
+        }
+        let most = Duration::from_secs(seconds.unwrap_or(container.record.stop_timeout));
+        if self.wait(&container, Some(most))?.is_none() {
+            match self.signal(&container, 9, "kill") {
+                Err(error) if !ended(&error) => return Err(error),
+                _ => {}
+            }
+            self.wait(&container, None)?;
+        }
+        self.settle(&container);
+        Ok(())
+    }
+
+    /// Waits until the monitor is gone, so that what follows finds nothing of it.
+    fn settle(&self, container: &Container) {
+        let until = Instant::now() + Duration::from_secs(10);
+        while coil_runtime::state::is_alive(&container.run_dir) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Removes a container; with `force` one that runs is killed first.
+    ///
+    /// # Errors
+    /// When there is no such container, or it runs and `force` is not given.
+    pub fn remove(&self, text: &str, force: bool) -> Result<(), ContainerError> {
+        let container = self.container(text)?;
+        if container.is_running() {
+            if !force {
+                return Err(ContainerError::Running(container.record.id));
+            }
+            match self.signal(&container, 9, "kill") {
+                Err(ContainerError::NotRunning { .. }) => {}
+                other => other?,
+            }
+            self.wait(&container, None)?;
+        }
+        self.settle(&container);
+        let swept = coil_runtime::sweep(&container.dir, &container.run_dir);
+        swept.map_err(|source| ContainerError::Io {
+            doing: "clearing up after the container".into(),
+            source,
+        })?;
+        self.store
+            .release_name(&container.record.name, &container.record.id);
+        let failed = |source| ContainerError::Io {
+            doing: "removing the container's folder".into(),
+            source,
+        };
+        self.store.remove_folder(&container.dir).map_err(failed)?;
+        let _ = fs::remove_dir_all(&container.run_dir);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_many_spellings() {
+        for (text, number) in [
+            ("TERM", 15),
+            ("SIGTERM", 15),
+            ("sigint", 2),
+            ("9", 9),
+            ("RTMIN+1", 35),
+            ("RTMAX", 64),
+            ("SYS", 31),
+        ] {
+            assert_eq!(signal_number(text), Some(number), "{text}");
+        }
+        for text in ["", "0", "65", "NONE", "RTMIN+99", "SIG"] {
+            assert_eq!(signal_number(text), None, "{text}");
+        }
+    }
+}
