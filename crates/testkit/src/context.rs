@@ -84,7 +84,7 @@ impl Context {
         )
     }
 
-    /// A context of an ordinary user, with a data root of its own and its own copy of the suite's downloads.
+    /// A context of an ordinary user, with a data root of its own; it may read the suite's downloads.
     pub fn of_user(binary: &str, target: &str, uid: u32) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("coil-test-")
@@ -94,7 +94,7 @@ impl Context {
         let shared = Path::new(target).join("downloads");
         let own = path.join("downloads");
         fs::create_dir_all(&shared).expect("a folder for downloads");
-        tree::copy(&shared, &own);
+        tree::link(&shared, &own);
         // The checkout may stand where the user can't read.
         let program = path.join("coil");
         fs::copy(binary, &program).expect("a copy of the binary");
