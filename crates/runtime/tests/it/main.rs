@@ -6,5 +6,6 @@ mod container;
 mod network;
 mod ports;
 mod probe;
+mod published;
 mod rootless;
 mod run;

@@ -1,0 +1,136 @@
+//! Published ports of whole containers: the monitor, the network and the forwarder together.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets a surprise stops there")]
+
+use crate::container::Container;
+use coil_runtime::network::{BridgeSpec, NameSettings, NetworkSpec};
+use coil_runtime::ports::{PortMapping, Protocol};
+use coil_sys::netlink_route::Route;
+use coil_sys::process::unshare;
+use std::io::{ErrorKind, Read};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+/// Says where it listens, then greets every client on port 8080.
+const SERVER: &str = r#"
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(8080) };
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0), client;
+    inet_pton(AF_INET, words[1], &at.sin_addr);
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(listener, (struct sockaddr *)&at, sizeof at) || listen(listener, 9)) return 1;
+    while ((client = accept(listener, 0, 0)) >= 0) {
+        write(client, "hello", 5);
+        close(client);
+    }
+}
+"#;
+
+/// Runs a test on a thread whose network namespace is a new one, with loopback: the "host" of the test.
+fn on_a_host(test: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(|| {
+        unshare(libc::CLONE_NEWNET).unwrap();
+        let mut route = Route::open().unwrap();
+        let loopback = route.link("lo").unwrap().unwrap();
+        route.set_up(loopback.index, true).unwrap();
+        test();
+    })
+    .join()
+    .unwrap();
+}
+
+fn serving(listen: &str, network: NetworkSpec) -> Container {
+    let mut container = Container::new(&[]);
+    let source = container.home.join("server.c");
+    let program = container.home.join("layer/bin/server");
+    std::fs::write(&source, SERVER).unwrap();
+    let status = Command::new("cc")
+        .args(["-static", "-w", "-o"])
+        .args([&program, &source])
+        .status()
+        .unwrap();
+    assert!(status.success(), "a C compiler with libc.a is needed");
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    container.spec.args = vec!["server".to_owned(), listen.to_owned()];
+    container.spec.network = network;
+    container.spec.ports = vec![PortMapping {
+        host_ip: Some(Ipv4Addr::LOCALHOST.into()),
+        host_port: 0,
+        host_port_last: None,
+        container_port: 8080,
+        protocol: Protocol::Tcp,
+    }];
+    container
+}
+
+/// What a client of the published port reads; until the program listens, connections are reset.
+fn greeting(container: &Container) -> String {
+    let port = container.state().ports[0].host_port;
+    loop {
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let mut text = String::new();
+        match client.read_to_string(&mut text) {
+            Ok(_) => return text,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+}
+
+fn bridge() -> NetworkSpec {
+    NetworkSpec::Bridge(BridgeSpec::default_network(true, NameSettings::default()))
+}
+
+#[test]
+fn a_container_on_a_bridge_is_reached_and_leaves_nothing() {
+    on_a_host(|| {
+        let container = serving("0.0.0.0", bridge());
+        let _started = container.started();
+        assert_eq!(greeting(&container), "hello");
+        let place = container.state().network.unwrap();
+        let mut direct = TcpStream::connect((place.address, 8080)).unwrap();
+        let mut text = String::new();
+        direct.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
+        drop(container);
+        assert!(Route::open().unwrap().link("coil0").unwrap().is_none());
+    });
+}
+
+#[test]
+fn an_isolated_container_is_reached_on_its_loopback() {
+    on_a_host(|| {
+        let container = serving("127.0.0.1", NetworkSpec::Isolated(NameSettings::default()));
+        let _started = container.started();
+        assert_eq!(greeting(&container), "hello");
+    });
+}
+
+#[test]
+fn an_app_on_loopback_behind_a_bridge_is_told_of() {
+    on_a_host(|| {
+        let container = serving("127.0.0.1", bridge());
+        let _started = container.started();
+        let port = container.state().ports[0].host_port;
+        // Each try is reset; the notice comes with the first one after the program listens.
+        loop {
+            let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            assert_eq!(
+                client.read(&mut [0; 8]).unwrap_err().kind(),
+                ErrorKind::ConnectionReset
+            );
+            if container
+                .state()
+                .notices
+                .iter()
+                .any(|notice| notice.contains("make it listen on 0.0.0.0"))
+            {
+                break;
+            }
+        }
+    });
+}
