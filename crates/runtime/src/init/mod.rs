@@ -4,7 +4,7 @@ pub(crate) mod file_systems;
 mod mounts;
 pub(crate) mod root;
 
-use crate::cgroup::{CgroupPlan, Entrance};
+use crate::cgroup::CgroupPlan;
 use crate::failure::{Failure, Stage};
 use crate::program::{Confinement, Standard};
 use crate::spec::ContainerSpec;
@@ -19,12 +19,12 @@ use std::path::Path;
 /// What the monitor prepared for its clone.
 pub(crate) struct Prepared<'a> {
     pub spec: &'a ContainerSpec,
-    pub entrance: &'a Entrance,
     pub filter: Option<Vec<Instruction>>,
     /// The container's devpts, not placed yet.
     pub terminals: OwnedFd,
     pub standard: Standard,
-    /// A byte comes when the network stands; the end means that the monitor is gone.
+    /// A byte comes when this process is in its control groups, another when the network stands; the end means that
+    /// the monitor is gone.
     pub go: OwnedFd,
     /// A [`Failure`] as JSON goes here; exec closes it.
     pub report: OwnedFd,
@@ -58,7 +58,6 @@ pub(crate) fn run(prepared: Prepared<'_>) -> ! {
 fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Failure> {
     let Prepared {
         spec,
-        entrance,
         filter,
         terminals,
         standard,
@@ -68,13 +67,6 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
     // Nobody inside may look into this process while it still holds the host's rights.
     process::set_dumpable(false).stage("init", "dumpable")?;
     process::set_umask(0);
-    entrance
-        .enter()
-        .stage("control groups", "cannot enter the control group")?;
-    if !matches!(spec.cgroup, CgroupPlan::None { .. }) {
-        process::unshare(libc::CLONE_NEWCGROUP)
-            .stage("control groups", "cannot make a control group namespace")?;
-    }
     process::new_session().stage("init", "session")?;
     // A kernel may lack keyrings, or the user's share of keys be used up: the filter refuses keyctl anyway.
     let _ = process::join_session_keyring();
@@ -84,6 +76,12 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
     let proc = file_systems::proc(&root)?;
     let devices = file_systems::devices(&root, spec, terminals, standard.terminal())?;
     file_systems::sys(&root)?;
+    // The monitor puts this process into its groups while it mounts what doesn't depend on them.
+    await_monitor(&go)?;
+    if !matches!(spec.cgroup, CgroupPlan::None { .. }) {
+        process::unshare(libc::CLONE_NEWCGROUP)
+            .stage("control groups", "cannot make a control group namespace")?;
+    }
     file_systems::control_groups(&root, &spec.cgroup)?;
     mounts::name_files(&root, spec)?;
     mounts::user_mounts(&root, &spec.mounts)?;
@@ -111,10 +109,7 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
         file::open_at(&devices.directory, Path::new("null"), libc::O_RDONLY, 0).stage("init", "/dev/null")?;
     standard.install(&null, &spec.user)?;
 
-    let mut byte = [0];
-    if file::read(&go, &mut byte).stage("init", "the monitor")? == 0 {
-        process::exit_now(125);
-    }
+    await_monitor(&go)?;
     Confinement {
         user: &spec.user,
         may_set_groups: spec.id_map.is_identity(),
@@ -125,6 +120,14 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
         guard: Some(&go),
     }
     .run(&spec.args, &spec.env)
+}
+
+/// Waits for the monitor's word; without a monitor there is no container.
+fn await_monitor(go: &OwnedFd) -> Result<(), Failure> {
+    match file::read(go, &mut [0]).stage("init", "the monitor")? {
+        0 => process::exit_now(125),
+        _ => Ok(()),
+    }
 }
 
 /// The working directory, made where it is missing.

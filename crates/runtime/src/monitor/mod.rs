@@ -207,7 +207,6 @@ fn clone(
             drop((streams, guard, reports));
             init::run(Prepared {
                 spec,
-                entrance,
                 filter,
                 terminals,
                 standard,
@@ -217,9 +216,19 @@ fn clone(
         }
         Cloned::Parent { pid, pidfd } => {
             drop((standard, go, report, terminals));
-            let started = networking.attach(pid).and_then(|()| {
+            let tell = || {
                 // When the first process is gone already, it has reported why.
                 let _ = file::write(&guard, b"g");
+            };
+            let admitted = entrance
+                .admit(pid)
+                .stage("control groups", "cannot enter the control group");
+            let wired = admitted.and_then(|()| {
+                tell();
+                networking.attach(pid)
+            });
+            let started = wired.and_then(|()| {
+                tell();
                 let mut bytes = Vec::new();
                 std::fs::File::from(reports)
                     .read_to_end(&mut bytes)
