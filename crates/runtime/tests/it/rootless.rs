@@ -86,7 +86,12 @@ fn root_inside_is_the_user_outside() {
     let output = output(&container);
     let text = text(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.starts_with("uid 0 gid 0 groups"), "{text}");
+    assert!(
+        text.lines()
+            .next()
+            .is_some_and(|l| l.starts_with("uid 0 gid 0 ") && l.ends_with("pid 1")),
+        "{text}"
+    );
     let bits = default_bits();
     for (name, value) in [
         ("Seccomp", "2"),
@@ -96,6 +101,11 @@ fn root_inside_is_the_user_outside() {
         ("CapInh", "0000000000000000"),
         ("CapAmb", "0000000000000000"),
         ("af_alg", "EPERM"),
+        ("af_vsock", "EPERM"),
+        ("socketcall", "ENOSYS"),
+        ("unshare", "EPERM"),
+        ("keyctl", "EPERM"),
+        ("bpf", "EPERM"),
         ("clone3", "ENOSYS"),
         ("mount", "EPERM"),
         ("ping", "ok"),
@@ -209,4 +219,17 @@ fn a_command_joins_the_user_namespace() {
     }
     container.client().end_input().expect("input");
     child.wait().expect("end");
+}
+
+#[test]
+fn namespaces_are_its_own() {
+    let names = ["ipc", "mnt", "net", "pid", "uts", "user"];
+    let paths: Vec<String> = names.iter().map(|n| format!("/proc/self/ns/{n}")).collect();
+    let words: Vec<&str> = paths.iter().flat_map(|p| ["link", p]).collect();
+    let text = text(&output(&container(&words, 0)));
+    assert_eq!(text.lines().count(), names.len(), "{text}");
+    for (name, inside) in names.iter().zip(text.lines()) {
+        let host = std::fs::read_link(format!("/proc/self/ns/{name}")).expect("link");
+        assert_ne!(host.to_str(), Some(inside), "{name}");
+    }
 }
