@@ -14,7 +14,6 @@ mod planning;
 mod recorder;
 pub mod request;
 pub mod solver;
-mod time_text;
 
 pub use disk_files::DiskFiles;
 pub use error::PackError;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use coil_oci::{Descriptor, Digest, Index, Reference, media_type};
+use coil_oci::{Descriptor, Digest, Index, Reference, media_type, timestamp};
 use coil_plan::LayerKind;
 use coil_python::{CommandSetting, Diagnostic, IgnoreRules, ProjectFiles, PyProject, StartSearch, Verdict};
 use coil_wheel::bytecode::Interpreter;
@@ -22,7 +22,6 @@ use crate::layer_writer::Layer;
 use crate::planning::{Compiler, Planned, PlannedPlatform};
 use crate::recorder::{Reads, Recorder};
 use crate::request::{Chosen, LayerReport, PackRequest, Packed, PackedImage, Packer};
-use crate::time_text::rfc3339;
 
 /// Whom packed images run as, and own the app's files: nobody's id on the host, the first ordinary one inside.
 const USER: &str = "1000:1000";
@@ -110,7 +109,7 @@ impl Packer<'_> {
             let (layer, scanned) = self.app(request, &planned, platform, tree, &rules)?;
             tree = scanned;
             let layers = image_layers(platform, layer);
-            let created = rfc3339(request.epoch);
+            let created = timestamp::seconds(request.epoch);
             let descriptor = write_image(
                 self.store,
                 platform.arch,

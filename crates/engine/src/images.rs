@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use coil_oci::{Arch, Descriptor, Digest, Platform, Reference, ReferenceError};
+use coil_oci::{Arch, Descriptor, Digest, Platform, Reference, ReferenceError, timestamp};
 use coil_store::{Collected, Image, NamedImage, StoreError};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -360,7 +360,7 @@ impl Engine {
             "RepoDigests": digests,
             "Parent": "",
             "Comment": "",
-            "Created": config.created.clone().unwrap_or_else(|| clock::rfc3339(Duration::ZERO)),
+            "Created": config.created.clone().unwrap_or_else(|| timestamp::nanoseconds(Duration::ZERO)),
             "Author": config.author.clone().unwrap_or_default(),
             "Config": config.config,
             "Architecture": config.architecture,
@@ -368,7 +368,7 @@ impl Engine {
             "Os": config.os,
             "Size": image.blob_size(),
             "RootFS": { "Type": config.rootfs.kind, "Layers": config.rootfs.diff_ids },
-            "Metadata": { "LastTagTime": clock::rfc3339(Duration::from_secs(named.tagged)) },
+            "Metadata": { "LastTagTime": timestamp::nanoseconds(Duration::from_secs(named.tagged)) },
             "Descriptor": named.descriptor,
         }))
     }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use coil_oci::timestamp;
 use coil_runtime::ports::PortMapping;
 use coil_runtime::state::Status;
 use serde_json::{Value, json};
 
+use crate::Engine;
 use crate::record::Container;
-use crate::{Engine, clock};
 
 /// Docker's time for what never was.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -41,7 +42,7 @@ impl Engine {
         let record = &container.record;
         let state = &container.state;
         let running = state.status == Status::Running;
-        let created = clock::rfc3339(Duration::new(record.created.0, record.created.1));
+        let created = timestamp::nanoseconds(Duration::new(record.created.0, record.created.1));
         let bindings = |table: BTreeMap<String, Vec<(String, u16)>>| -> Value {
             let side = |(ip, port): (String, u16)| json!({ "HostIp": ip, "HostPort": port.to_string() });
             table

@@ -9,6 +9,7 @@ pub mod manifest;
 pub mod platform;
 pub mod reference;
 pub mod tar;
+pub mod timestamp;
 
 pub use config::{ContainerConfig, History, ImageConfig, RootFs};
 pub use digest::{Digest, DigestError, Hasher};
