@@ -1,2 +1,61 @@
-//! The coil binary.
-fn main() {}
+//! The command line: arguments, settings, printing and exit codes; the work is done by the engine.
+
+mod arguments;
+mod attach;
+mod commands;
+mod environment;
+mod environment_flags;
+mod network_settings;
+mod output;
+mod packing;
+mod pip_settings;
+mod progress;
+mod quantity;
+mod report;
+mod run_root;
+mod settings;
+mod signals;
+mod sweep;
+mod table;
+mod template;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use environment::Environment;
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    // What coil runs of itself comes first: it has one thread and a small memory, and reads no settings.
+    if words.get(1).is_some_and(|word| word == "internal") {
+        let rest: Vec<String> = words[2..]
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let code = match rest.split_first() {
+            Some((word, rest)) if word == "sweep" => sweep::sweep_main(rest),
+            _ => coil_engine::internal_main(&rest),
+        };
+        return exit_code(code);
+    }
+    let environment = Environment::of_this_process();
+    let arguments = match arguments::parse(&words, &environment) {
+        Ok(arguments) => arguments,
+        Err(failure) => return exit_code(failure.show(None)),
+    };
+    let settings = match settings::Settings::new(environment, arguments.root.as_deref()) {
+        Ok(settings) => settings,
+        Err(failure) => return exit_code(failure.show(None)),
+    };
+    let code = match commands::run(arguments.command, &settings) {
+        Ok(code) => code,
+        Err(failure) => failure.show(Some(settings.root())),
+    };
+    output::flush();
+    exit_code(code)
+}
+
+/// Exit codes have eight bits; what doesn't fit is an engine's error.
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(125))
+}

@@ -1,0 +1,117 @@
+//! A container in the foreground: its output, its input, its terminal and its end.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use coil_engine::{Client, Message};
+use coil_sys::{file, terminal};
+
+use crate::output;
+use crate::report::Failure;
+
+/// What of the user's side is connected.
+#[derive(Debug, Clone, Copy)]
+pub struct Attachment {
+    /// Whether input is passed on.
+    pub interactive: bool,
+    /// Whether the container has a terminal.
+    pub terminal: bool,
+}
+
+/// How it ended, as far as this side saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// With the container's exit code.
+    Exited(i32),
+    /// Nobody reads the output any more.
+    NobodyReads,
+    /// The monitor is gone.
+    Lost,
+}
+
+/// Fails as Docker does when a terminal is asked for and input is none.
+///
+/// # Errors
+/// With exit code 1.
+pub fn check_terminal(attachment: Attachment) -> Result<(), Failure> {
+    let is_terminal = file::standard(0).is_some_and(terminal::is_terminal);
+    if attachment.interactive && attachment.terminal && !is_terminal {
+        return Err(
+            Failure::new("the input device is not a TTY").help("leave out -t where input is no terminal")
+        );
+    }
+    Ok(())
+}
+
+/// A terminal in raw mode; it gets its settings back whatever happens.
+struct RawTerminal {
+    input: BorrowedFd<'static>,
+    before: terminal::Settings,
+}
+
+impl RawTerminal {
+    fn new() -> Option<Self> {
+        let input = file::standard(0).filter(|input| terminal::is_terminal(input))?;
+        let before = terminal::make_raw(input).ok()?;
+        Some(Self { input, before })
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        let _ = terminal::restore(self.input, &self.before);
+    }
+}
+
+/// Copies output and input until the container ends.
+///
+/// # Errors
+/// When the connection to the monitor cannot be used.
+pub fn follow(client: &Client, attachment: Attachment) -> io::Result<Ending> {
+    let _raw = if attachment.interactive && attachment.terminal {
+        RawTerminal::new()
+    } else {
+        None
+    };
+    if attachment.interactive {
+        let input = client.try_clone()?;
+        // It waits in a read when the container ends; the end of the process ends it.
+        std::thread::Builder::new().spawn(move || {
+            let _ = input.feed(io::stdin().lock());
+        })?;
+    }
+    let mut out = unbuffered(io::stdout().as_fd())?;
+    let mut errors = unbuffered(io::stderr().as_fd())?;
+    loop {
+        let written = match client.next() {
+            Ok(Some(Message::Output(bytes))) => out.write_all(&bytes),
+            Ok(Some(Message::Errors(bytes))) => {
+                // Without a place for errors the output still counts.
+                let _ = errors.write_all(&bytes);
+                Ok(())
+            }
+            Ok(Some(Message::Notice(text))) => {
+                output::error_line(&format!("note: {text}"));
+                Ok(())
+            }
+            Ok(Some(Message::Exited(exit))) => return Ok(Ending::Exited(exit.code)),
+            Ok(None) => return Ok(Ending::Lost),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error)
+                if [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset].contains(&error.kind()) =>
+            {
+                return Ok(Ending::Lost);
+            }
+            Err(error) => return Err(error),
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Ending::NobodyReads),
+            other => other?,
+        }
+    }
+}
+
+fn unbuffered(fd: BorrowedFd<'_>) -> io::Result<File> {
+    Ok(File::from(fd.try_clone_to_owned()?))
+}

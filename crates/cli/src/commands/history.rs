@@ -1,0 +1,66 @@
+//! `coil history`: the steps that an image was made in.
+
+use clap::Args;
+use coil_engine::clock;
+use coil_engine::images::HistoryLine;
+use serde_json::{Value, json};
+
+use super::ps::ago;
+use crate::output;
+use crate::quantity::human_size;
+use crate::report::Failure;
+use crate::settings::Settings;
+use crate::table::{short_id, shorten};
+use crate::template::{Format, field};
+
+const HEAD: [&str; 5] = ["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"];
+const FIELDS: [&str; 5] = ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"];
+
+/// Arguments of `coil history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Show ids alone
+    #[arg(short, long)]
+    quiet: bool,
+    /// Shorten nothing
+    #[arg(long)]
+    no_trunc: bool,
+    /// table, json, or a template such as '{{.CreatedBy}}'
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// The image's name or id
+    image: String,
+}
+
+impl History {
+    /// Lists them, the last first.
+    pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
+        let format = Format::parse(self.format.as_deref())?;
+        let lines = settings.engine()?.history(&self.image)?;
+        let id = |line: &HistoryLine| match self.no_trunc {
+            true => line.id.clone(),
+            false => short_id(&line.id).to_owned(),
+        };
+        if self.quiet {
+            lines.iter().for_each(|line| output::line(&id(line)));
+            return Ok(0);
+        }
+        let now = clock::now();
+        let row = |line: &HistoryLine| {
+            let created = coil_oci::timestamp::parse(&line.created);
+            json!({
+                "Comment": line.comment,
+                "CreatedAt": line.created,
+                "CreatedBy": if self.no_trunc { line.created_by.clone() } else { shorten(&line.created_by, 45) },
+                "CreatedSince": created.map_or_else(|| "N/A".to_owned(), |time| ago(time, now)),
+                "ID": id(line),
+                "Size": human_size(line.size),
+            })
+        };
+        let rows: Vec<Value> = lines.iter().map(row).collect();
+        format.show(&HEAD, &rows, |row| {
+            FIELDS.iter().map(|name| field(row, name)).collect()
+        });
+        Ok(0)
+    }
+}

@@ -1,0 +1,92 @@
+//! `coil images`: images by name, as Docker lists them.
+
+use std::time::Duration;
+
+use clap::Args;
+use coil_engine::clock;
+use coil_engine::images::ImageLine;
+use serde_json::{Value, json};
+
+use super::ps::{ago, docker_time};
+use crate::output;
+use crate::quantity::human_size;
+use crate::report::Failure;
+use crate::settings::Settings;
+use crate::table::short_id;
+use crate::template::{Format, field};
+
+/// Arguments of `coil images`.
+#[derive(Debug, Args)]
+pub struct Images {
+    /// Show ids alone
+    #[arg(short, long)]
+    quiet: bool,
+    /// Shorten nothing
+    #[arg(long)]
+    no_trunc: bool,
+    /// Show digests too
+    #[arg(long)]
+    digests: bool,
+    /// Show all; there are no others
+    #[arg(short, long, hide = true)]
+    all: bool,
+    /// table, json, or a template such as '{{.Repository}}:{{.Tag}}'
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Show those of this name alone
+    #[arg(value_name = "NAME[:TAG]")]
+    name: Option<String>,
+}
+
+impl Images {
+    /// Lists them, the newest first.
+    pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
+        let format = Format::parse(self.format.as_deref())?;
+        let mut lines = settings.engine()?.list_images()?;
+        lines.retain(|line| self.is_wanted(line));
+        let id = |line: &ImageLine| {
+            let id = line.id.to_string();
+            if self.no_trunc {
+                id
+            } else {
+                short_id(&id).to_owned()
+            }
+        };
+        if self.quiet {
+            lines.iter().for_each(|line| output::line(&id(line)));
+            return Ok(0);
+        }
+        let now = clock::now();
+        let row = |line: &ImageLine| {
+            let tagged = Duration::from_secs(line.tagged);
+            json!({
+                "Containers": "N/A",
+                "CreatedAt": docker_time(tagged),
+                "CreatedSince": ago(tagged, now),
+                "Digest": line.digest,
+                "ID": id(line),
+                "Repository": line.repository,
+                "SharedSize": "N/A",
+                "Size": human_size(line.size),
+                "Tag": line.tag,
+                "UniqueSize": "N/A",
+                "VirtualSize": human_size(line.size),
+                "Platforms": line.platforms.join(","),
+            })
+        };
+        let rows: Vec<Value> = lines.iter().map(row).collect();
+        let mut columns = vec![("REPOSITORY", "Repository"), ("TAG", "Tag")];
+        columns.extend(self.digests.then_some(("DIGEST", "Digest")));
+        columns.extend([("IMAGE ID", "ID"), ("CREATED", "CreatedSince"), ("SIZE", "Size")]);
+        let (head, fields): (Vec<&str>, Vec<&str>) = columns.into_iter().unzip();
+        format.show(&head, &rows, |row| {
+            fields.iter().map(|name| field(row, name)).collect()
+        });
+        Ok(0)
+    }
+
+    fn is_wanted(&self, line: &ImageLine) -> bool {
+        let Some(wanted) = &self.name else { return true };
+        *wanted == line.repository || *wanted == format!("{}:{}", line.repository, line.tag)
+    }
+}

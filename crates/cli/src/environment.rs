@@ -1,0 +1,78 @@
+//! The environment variables, taken once.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+/// The variables that coil was started with.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl Environment {
+    /// Those of this process.
+    pub fn of_this_process() -> Self {
+        Self {
+            variables: std::env::vars_os().collect(),
+        }
+    }
+
+    /// Those of a list, for tests.
+    #[cfg(test)]
+    pub fn of(list: &[(&str, &str)]) -> Self {
+        Self {
+            variables: list
+                .iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        }
+    }
+
+    /// A variable's value as it is, empty or not.
+    pub fn raw(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// A variable's value; an empty one counts as none, as most programs have it.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.raw(name).filter(|value| !value.is_empty())
+    }
+
+    /// A variable's value as text.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.get(name).map(|value| value.to_string_lossy().into_owned())
+    }
+
+    /// The first of these variables that is set.
+    pub fn first(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| self.text(name))
+    }
+
+    /// A variable that names a file or folder.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).map(PathBuf::from)
+    }
+
+    /// A variable that names an absolute path; another one is passed over, as the XDG specification wants it.
+    pub fn absolute_path(&self, name: &str) -> Option<PathBuf> {
+        self.path(name).filter(|path| path.is_absolute())
+    }
+
+    /// The user's home.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.path("HOME")
+    }
+
+    /// Where programs are looked for.
+    pub fn search_path(&self) -> Vec<PathBuf> {
+        let folders = self
+            .get("PATH")
+            .map(|path| std::env::split_paths(path).collect::<Vec<_>>());
+        folders
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|folder| folder.is_absolute())
+            .collect()
+    }
+}

@@ -1,0 +1,118 @@
+//! Sizes and fractions as people write and read them, in Docker's way.
+
+use crate::report::Failure;
+
+/// A size for people: three digits, decimal units: `72.8MB`.
+pub fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let decimals = if value >= 100.0 || unit == 0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    let mut text = format!("{value:.decimals$}");
+    if text.contains('.') {
+        text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
+    }
+    text + UNITS[unit]
+}
+
+/// Bytes of `64m`, `1.5g`, `512k`, `100b` or `1048576`; the units are binary, as with Docker's `--memory`.
+pub fn memory(text: &str) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(digits);
+    let shift = match unit.trim() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return None,
+    };
+    let bytes = number.parse::<f64>().ok()? * (1_u64 << shift) as f64;
+    (bytes.is_finite() && bytes < i64::MAX as f64).then_some(bytes as u64)
+}
+
+/// The value of `--memory`.
+///
+/// # Errors
+/// When it is no size, or too little for any program.
+pub fn memory_flag(text: &str) -> Result<u64, Failure> {
+    const LEAST: u64 = 6 << 20;
+    let help = "give a size such as 64m, 512m or 2g";
+    match memory(text) {
+        None => Err(Failure::new(format!("invalid size: '{text}'"))
+            .help(help)
+            .code(125)),
+        Some(bytes) if bytes < LEAST => Err(Failure::new("Minimum memory limit allowed is 6MB")
+            .help(help)
+            .code(125)),
+        Some(bytes) => Ok(bytes),
+    }
+}
+
+/// The value of `--cpus` in thousandths of a processor.
+///
+/// # Errors
+/// When it is no number from 0.01 up.
+pub fn cpus_flag(text: &str) -> Result<u64, Failure> {
+    match text.parse::<f64>() {
+        Ok(number) if (0.01..1e6).contains(&number) => Ok((number * 1000.0).round() as u64),
+        _ => Err(Failure::new(format!("invalid number of processors: '{text}'"))
+            .help("give a number from 0.01 up, such as --cpus 1.5")
+            .code(125)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (1234, "1.23kB"),
+            (72_800_000, "72.8MB"),
+            (120_400_000, "120MB"),
+            (1_020_000_000, "1.02GB"),
+        ] {
+            assert_eq!(human_size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn memory_is_binary() {
+        for (text, bytes) in [
+            ("64m", Some(64 << 20)),
+            ("1.5G", Some(3 << 29)),
+            ("10kb", Some(10 << 10)),
+            ("7", Some(7)),
+            ("m", None),
+            ("1x", None),
+        ] {
+            assert_eq!(memory(text), bytes, "{text}");
+        }
+        assert!(memory_flag("1").is_err() && memory_flag("6m").is_ok());
+    }
+
+    #[test]
+    fn processors_are_counted_in_thousandths() {
+        assert_eq!(cpus_flag("0.5").ok(), Some(500));
+        for text in ["0", "-1", "many", "nan", "inf"] {
+            assert!(cpus_flag(text).is_err(), "{text}");
+        }
+    }
+}

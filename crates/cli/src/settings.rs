@@ -1,0 +1,106 @@
+//! What coil is told by flags, variables and the machine, read once for all commands.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use coil_engine::{Engine, EngineOptions};
+use coil_store::{Store, StoreOptions};
+use coil_sys::process::{effective_gid, effective_uid};
+
+use crate::environment::Environment;
+use crate::network_settings::NetworkSettings;
+use crate::report::Failure;
+use crate::run_root;
+
+/// The settings of one run of coil.
+pub struct Settings {
+    environment: Environment,
+    root: PathBuf,
+    default_root: bool,
+    program: PathBuf,
+}
+
+impl Settings {
+    /// Settles where everything is; reads no more than that.
+    ///
+    /// # Errors
+    /// When there is no place for images.
+    pub fn new(environment: Environment, root: Option<&Path>) -> Result<Self, Failure> {
+        let (root, default_root) = run_root::data_root(root, &environment, effective_uid())?;
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+        Ok(Self {
+            environment,
+            root,
+            default_root,
+            program,
+        })
+    }
+
+    /// The environment variables.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// The data root.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// This program's own file.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The engine over the data root.
+    ///
+    /// # Errors
+    /// When there is no safe folder for live state.
+    pub fn engine(&self) -> Result<Engine, Failure> {
+        let ids = (effective_uid(), effective_gid());
+        let read = |path: &str| fs::read_to_string(path).ok();
+        let store = Store::open(StoreOptions {
+            root: self.root.clone(),
+            downloads: self
+                .environment
+                .path("COIL_DOWNLOADS")
+                .map(|path| std::path::absolute(&path).unwrap_or(path)),
+            boot_id: read("/proc/sys/kernel/random/boot_id")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+        });
+        let options = EngineOptions {
+            run_root: run_root::run_root(&self.root, &self.environment, ids.0)?,
+            program: self.program.clone(),
+            default_root: self.default_root,
+            resolv_conf: read("/etc/resolv.conf").unwrap_or_default(),
+            resolved_conf: read("/run/systemd/resolve/resolv.conf"),
+            hosts: read("/etc/hosts").unwrap_or_default(),
+            ids,
+        };
+        Ok(Engine::new(store, options))
+    }
+
+    /// How the network is reached.
+    pub fn network(&self, offline: bool) -> NetworkSettings {
+        let said = self
+            .environment
+            .text("COIL_OFFLINE")
+            .is_some_and(|text| text != "0" && text != "false");
+        NetworkSettings::read(&self.environment, offline || said)
+    }
+
+    /// The time of every file in an image, in seconds since 1970.
+    ///
+    /// # Errors
+    /// When `SOURCE_DATE_EPOCH` is no number.
+    pub fn epoch(&self) -> Result<u64, Failure> {
+        let Some(text) = self.environment.text("SOURCE_DATE_EPOCH") else {
+            return Ok(0);
+        };
+        text.trim().parse().map_err(|_| {
+            Failure::new(format!("SOURCE_DATE_EPOCH is `{text}`, which is no time"))
+                .help("give seconds since 1970, such as $(git log -1 --format=%ct)")
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! Ctrl-C in the middle of a pack: coil becomes a sweeper that removes what was half made.
+//!
+//! A signal finds other threads writing. To run `coil internal sweep` in coil's own place ends them all at one
+//! moment, keeps the process number by which temporary files are known, and lets go of every lock.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use coil_sys::process;
+
+/// What is to be swept.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// This program.
+    pub program: PathBuf,
+    /// The store's folder of temporary files.
+    pub temporary: PathBuf,
+    /// Folders outside of the store that files are written to: the project, and those of outputs.
+    pub folders: Vec<PathBuf>,
+}
+
+impl Sweep {
+    /// Becomes the sweeper, which ends with this code; comes back only where that fails.
+    pub fn begin(&self, code: i32) -> io::Error {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["internal", "sweep"])
+            .arg(code.to_string())
+            .arg(&self.temporary)
+            .args(&self.folders);
+        command.exec()
+    }
+}
+
+/// `coil internal sweep CODE TEMPORARY FOLDER…`; gives the code back.
+pub fn sweep_main(arguments: &[String]) -> i32 {
+    let [code, temporary, folders @ ..] = arguments else {
+        return 125;
+    };
+    let own = std::process::id();
+    end_children(own);
+    let prefix = format!("{own}-");
+    for path in entries(Path::new(temporary), |name| name.starts_with(&prefix)) {
+        remove(&path);
+    }
+    let endings = [format!(".{own}.part"), format!(".coil.lock.{own}")];
+    for folder in folders {
+        let ours = |name: &str| {
+            name.starts_with('.') && endings.iter().any(|ending| name.ends_with(ending.as_str()))
+        };
+        for path in entries(Path::new(folder), ours) {
+            remove(&path);
+        }
+    }
+    code.parse().unwrap_or(125)
+}
+
+/// Ends what coil started (an interpreter that compiles, uv), so that nothing is written behind the sweeper.
+fn end_children(own: u32) {
+    let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+    for child in children
+        .split_whitespace()
+        .filter_map(|word| word.parse::<i32>().ok())
+    {
+        // Not waited for yet, so the number is still its own.
+        if process::kill(child, 9).is_ok() {
+            let _ = process::wait(child);
+        }
+    }
+}
+
+fn entries(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let ours = entries
+        .flatten()
+        .filter(|entry| wanted(&entry.file_name().to_string_lossy()));
+    ours.map(|entry| entry.path()).collect()
+}
+
+fn remove(path: &Path) {
+    if fs::remove_file(path).is_ok() || fs::remove_dir_all(path).is_ok() {
+        return;
+    }
+    // A folder of an unpacked package may be closed for its owner.
+    open_folders(path);
+    let _ = fs::remove_dir_all(path);
+}
+
+fn open_folders(path: &Path) {
+    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    let Ok(entries) = fs::read_dir(path) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_folders(&entry.path());
+        }
+    }
+}
