@@ -1,24 +1,28 @@
 //! Debian's archives: verified indices, and the packages that a base needs.
 
-use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::collections::BTreeSet;
+use std::fs::File;
 
 use coil_fetch::{Download, FetchError, Fetcher, Progress, redact_url};
 use coil_oci::{Arch, Digest};
 use coil_store::Store;
 use serde::{Deserialize, Serialize};
 
+use crate::cached_file;
 use crate::compression;
 use crate::error::ResolveError;
+use crate::in_release::Signed;
 use crate::index::PackageIndex;
 use crate::pinned::{PinnedBase, PinnedPackage};
-use crate::release::{Listed, Release, compact_date};
-use crate::signature::Keyring;
-use crate::solve::{SolveError, solve};
-use crate::sources::{DEBIAN_KEYRINGS, Mirror, SourcesConfig, Trust};
+use crate::release::{Listed, compact_date};
+use crate::solve::{NOT_FOLLOWED, SolveError, solve};
+use crate::sources::{Mirror, SourcesConfig};
 use crate::suite::{NoPython, Suite};
 use crate::version::upstream;
 
+/// Raised when the same lists of packages give another choice than before.
+const CHOICE: u32 = 1;
+const LISTS: &str = "debian-list-v1";
 /// What every base has beside the interpreter.
 const ALWAYS: [&str; 15] = [
     "base-files",
@@ -47,19 +51,26 @@ pub struct Archive {
     pub(crate) fetcher: Fetcher,
     pub(crate) store: Store,
     pub(crate) sources: SourcesConfig,
-    now: Option<u64>,
+    pub(crate) now: Option<u64>,
+    pub(crate) allow_expired: bool,
 }
 
-#[derive(Serialize, Deserialize, Default)]
-struct Validators {
-    etag: Option<String>,
-    last_modified: Option<String>,
+/// What a choice among packages came to, kept by the digests of all that it was made from.
+#[derive(Serialize, Deserialize)]
+struct Chosen {
+    python: String,
+    packages: Vec<PinnedPackage>,
 }
 
-/// One signed table of contents, checked.
-struct Signed {
-    release: Release,
-    digest: Digest,
+/// One suite of those that packages are chosen from.
+struct Part {
+    archive: &'static str,
+    suite: String,
+    signed: Signed,
+    /// Its list of packages.
+    listed: Listed,
+    /// Where that is, the best first.
+    addresses: Vec<String>,
 }
 
 impl Archive {
@@ -70,12 +81,21 @@ impl Archive {
             store,
             sources,
             now: None,
+            allow_expired: false,
         }
     }
 
     /// The same archives at another time, in seconds since 1970: what has expired is judged by it.
     pub fn at_time(mut self, now: u64) -> Archive {
         self.now = Some(now);
+        self
+    }
+
+    /// The same archives with indices taken even when they have expired, which is noted (`COIL_ALLOW_EXPIRED`).
+    ///
+    /// Signatures are checked all the same; what is lost is the certainty that nothing newer is withheld.
+    pub fn allow_expired(mut self, allow: bool) -> Archive {
+        self.allow_expired = allow;
         self
     }
 
@@ -101,83 +121,82 @@ impl Archive {
         extra: &[String],
         progress: &dyn Progress,
     ) -> Result<PinnedBase, ResolveError> {
-        let mut index = PackageIndex::default();
-        let main = self.read(&mut index, "debian", suite.name, arch, progress)?;
-        let Some(main) = main else {
-            let url = format!(
-                "{}/dists/{}/InRelease",
-                redact_url(&self.sources.main.uri),
-                suite.name
-            );
-            let source = FetchError::NotFound { url };
-            return Err(ResolveError::Fetch {
-                what: format!("Debian's suite {}", suite.name),
-                source,
-            });
-        };
-        let mut date = main.release.date;
+        let mut wanted = vec![("debian", suite.name.to_string())];
         if suite.released {
-            let parts = [("debian-security", "security"), ("debian", "updates")];
-            for (archive, part) in parts {
-                let name = format!("{}-{part}", suite.name);
-                if let Some(signed) = self.read(&mut index, archive, &name, arch, progress)? {
-                    date = date.max(signed.release.date);
-                }
+            for (archive, part) in [("debian-security", "security"), ("debian", "updates")] {
+                wanted.push((archive, format!("{}-{part}", suite.name)));
             }
         }
-
-        let python = format!("python{}", suite.python);
-        let mut roots: Vec<String> = ALWAYS.iter().map(ToString::to_string).collect();
-        roots.push(python.clone());
-        // These follow the suite's Python in their version; a part of another Python would be of no use.
-        let fits = |version: &str| version.starts_with(&format!("{}.", suite.python));
-        roots.extend(
-            LIBRARY_PARTS
-                .iter()
-                .filter(|name| index.best(name, fits).is_some())
-                .map(ToString::to_string),
-        );
-        roots.extend(extra.iter().cloned());
-        let failed = |source: SolveError| ResolveError::Solve {
-            suite: suite.name.to_string(),
-            source,
+        let mut parts = Vec::with_capacity(wanted.len());
+        for (signed, (archive, name)) in self.releases(&wanted, progress).into_iter().zip(wanted) {
+            match signed? {
+                Some(signed) => parts.push(self.part(archive, name, signed, arch)?),
+                // The other archives are additions, and not every mirror has them.
+                None if parts.is_empty() => return Err(self.no_suite(suite)),
+                None => {}
+            }
+        }
+        let key = list_key(&parts, suite, arch, extra);
+        let known = self.store.cache_get(LISTS, &key);
+        let known = known.and_then(|bytes| serde_json::from_slice::<Chosen>(&bytes).ok());
+        let chosen = match known {
+            Some(chosen) => chosen,
+            None => {
+                let mut index = PackageIndex::default();
+                for part in &parts {
+                    self.read(&mut index, part, progress)?;
+                }
+                let chosen = choose(&index, suite, arch, extra)?;
+                let record = serde_json::to_vec(&chosen).unwrap_or_default();
+                // Without the record the next time is slower, and nothing else.
+                let _ = self.store.cache_put(LISTS, &key, &record);
+                chosen
+            }
         };
-        let chosen = solve(&index, &roots, arch.debian()).map_err(failed)?;
-
-        let mut pinned = PinnedBase {
+        let dates = parts.iter().map(|part| part.signed.release.date);
+        let date = compact_date(dates.max().unwrap_or(0));
+        let main = parts.swap_remove(0);
+        Ok(PinnedBase {
             suite: suite.name.to_string(),
             arch: arch.debian().to_string(),
-            python: String::new(),
-            date: compact_date(date),
-            release: main.digest,
-            packages: Vec::with_capacity(chosen.len()),
-        };
-        for package in chosen {
-            if package.name == python {
-                pinned.python = upstream(package.version).replace('~', "");
-            }
-            let malformed = |reason: &str| ResolveError::Malformed {
-                url: format!("the index entry of {}", package.name),
-                reason: reason.to_string(),
-            };
-            let filename = package.field("Filename");
-            if !is_plain_path(filename) {
-                return Err(malformed("its Filename is not a path below the archive"));
-            }
-            pinned.packages.push(PinnedPackage {
-                name: package.name.to_string(),
-                version: package.version.to_string(),
-                arch: package.field("Architecture").to_string(),
-                sha256: package.sha256().ok_or_else(|| malformed("it has no SHA256"))?,
-                size: package
-                    .field("Size")
-                    .parse()
-                    .map_err(|_| malformed("it has no Size"))?,
-                filename: filename.to_string(),
-                archive: package.archive.to_string(),
-            });
+            python: chosen.python,
+            date,
+            release: main.signed.digest,
+            packages: chosen.packages,
+        })
+    }
+
+    /// Asks for all signed tables at once; the answers are in the order of the questions.
+    fn releases(
+        &self,
+        wanted: &[(&'static str, String)],
+        progress: &dyn Progress,
+    ) -> Vec<Result<Option<Signed>, ResolveError>> {
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = wanted
+                .iter()
+                .map(|(archive, suite)| {
+                    scope.spawn(move || self.release(self.mirror(archive), suite, progress))
+                })
+                .collect();
+            asked
+                .into_iter()
+                .map(|answer| {
+                    answer
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })
+                .collect()
+        })
+    }
+
+    fn no_suite(&self, suite: Suite) -> ResolveError {
+        let uri = redact_url(&self.sources.main.uri);
+        let url = format!("{uri}/dists/{}/InRelease", suite.name);
+        ResolveError::Fetch {
+            what: format!("Debian's suite {}", suite.name),
+            source: FetchError::NotFound { url },
         }
-        Ok(pinned)
     }
 
     pub(crate) fn mirror(&self, archive: &str) -> &Mirror {
@@ -188,64 +207,65 @@ impl Archive {
         }
     }
 
-    /// Reads a suite's packages into the index; `None` where the archive has no such suite.
-    fn read(
+    /// Finds a suite's list of packages in its signed table.
+    fn part(
         &self,
-        index: &mut PackageIndex,
         archive: &'static str,
-        suite: &str,
+        suite: String,
+        signed: Signed,
         arch: Arch,
-        progress: &dyn Progress,
-    ) -> Result<Option<Signed>, ResolveError> {
-        let mirror = self.mirror(archive);
-        let Some(signed) = self.release(mirror, suite)? else {
-            return Ok(None);
-        };
+    ) -> Result<Part, ResolveError> {
         let folder = format!("main/binary-{}", arch.debian());
         let path = format!("{folder}/Packages.xz");
-        let suite_url = format!("{}/dists/{suite}", mirror.uri);
-        let shown = redact_url(&format!("{suite_url}/{path}"));
+        let suite_url = format!("{}/dists/{suite}", self.mirror(archive).uri);
         let Some(listed) = signed.release.find(&path) else {
             let reason = format!("it lists no {path}");
             let url = redact_url(&format!("{suite_url}/InRelease"));
             return Err(ResolveError::Malformed { url, reason });
         };
-        let by_hash = format!("{suite_url}/{folder}/by-hash/SHA256/{}", listed.sha256.hex());
-        let plain = format!("{suite_url}/{path}");
-        let addresses = if signed.release.by_hash {
-            vec![by_hash, plain]
-        } else {
-            vec![plain]
-        };
-        let packed = self.listed_file(&addresses, &listed, suite, progress)?;
-        let unpacked = compression::unxz(&packed);
-        let text = unpacked.ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let broken = || ResolveError::Malformed {
-            url: shown,
-            reason: "it cannot be unpacked".into(),
-        };
-        index.add(archive, text.ok_or_else(broken)?);
-        Ok(Some(signed))
+        let mut addresses = vec![format!("{suite_url}/{path}")];
+        if signed.release.by_hash {
+            let digest = listed.sha256.hex();
+            addresses.insert(0, format!("{suite_url}/{folder}/by-hash/SHA256/{digest}"));
+        }
+        Ok(Part {
+            archive,
+            suite,
+            signed,
+            listed,
+            addresses,
+        })
     }
 
-    /// A file that a signed table lists, from the cache or from the first address that has it.
-    fn listed_file(
+    /// Reads a suite's packages into the index.
+    fn read(
         &self,
-        addresses: &[String],
-        listed: &Listed,
-        suite: &str,
+        index: &mut PackageIndex,
+        part: &Part,
         progress: &dyn Progress,
-    ) -> Result<Vec<u8>, ResolveError> {
-        let dest = self
-            .store
-            .download_path("indices", &format!("{}.xz", listed.sha256.hex()));
-        if let Ok(bytes) = std::fs::read(&dest)
-            && Digest::of(&bytes) == listed.sha256
-        {
-            return Ok(bytes);
+    ) -> Result<(), ResolveError> {
+        let packed = self.listed_file(part, progress)?;
+        let added = index.add(part.archive, compression::unxz(packed));
+        added.map_err(|_| ResolveError::Malformed {
+            url: redact_url(part.addresses.last().map_or("", String::as_str)),
+            reason: "it cannot be unpacked".into(),
+        })
+    }
+
+    /// A suite's list of packages, from the cache or from the first address that has it.
+    fn listed_file(&self, part: &Part, progress: &dyn Progress) -> Result<File, ResolveError> {
+        let Part { suite, listed, .. } = part;
+        let name = format!("{}.xz", listed.sha256.hex());
+        let dest = self.store.download_path("indices", &name);
+        if let Ok(Some(file)) = cached_file::open(&dest, &listed.sha256) {
+            return Ok(file);
         }
+        let failed = |source| ResolveError::Fetch {
+            what: format!("the index of Debian {suite}"),
+            source,
+        };
         let mut missing = None;
-        for url in addresses {
+        for url in &part.addresses {
             let request = Download {
                 url: url.clone(),
                 dest: dest.clone(),
@@ -255,142 +275,85 @@ impl Archive {
             };
             match self.fetcher.download(&request, progress) {
                 Ok(_) => {
-                    return std::fs::read(&dest).map_err(|source| ResolveError::Disk { path: dest, source });
+                    let opened = File::open(&dest);
+                    return opened.map_err(|source| ResolveError::Disk { path: dest, source });
                 }
                 Err(error @ FetchError::NotFound { .. }) => missing = Some(error),
-                Err(source) => {
-                    return Err(ResolveError::Fetch {
-                        what: format!("the index of Debian {suite}"),
-                        source,
-                    });
-                }
+                Err(source) => return Err(failed(source)),
             }
         }
-        let source = missing.unwrap_or(FetchError::NotFound { url: String::new() });
-        Err(ResolveError::Fetch {
-            what: format!("the index of Debian {suite}"),
-            source,
-        })
+        Err(failed(
+            missing.unwrap_or(FetchError::NotFound { url: String::new() }),
+        ))
     }
+}
 
-    /// Fetches and verifies an InRelease file; `None` where the suite doesn't exist.
-    fn release(&self, mirror: &Mirror, suite: &str) -> Result<Option<Signed>, ResolveError> {
-        let url = format!("{}/dists/{suite}/InRelease", mirror.uri);
-        let shown = redact_url(&url);
-        let key = Digest::of(shown.as_bytes());
-        let dest = self
-            .store
-            .download_path("indices", &format!("{suite}-{}.InRelease", key.short()));
-        let notes = dest.with_extension("validators");
-        let kept = std::fs::read(&dest).ok();
-        let offline = self.fetcher.is_offline();
-        let bytes = match kept {
-            Some(bytes) if offline => bytes,
-            kept => {
-                let known: Validators = kept
-                    .as_ref()
-                    .and_then(|_| serde_json::from_slice(&std::fs::read(&notes).ok()?).ok())
-                    .unwrap_or_default();
-                let answer = self.fetcher.get_if_changed(
-                    &url,
-                    None,
-                    known.etag.as_deref(),
-                    known.last_modified.as_deref(),
-                );
-                match (answer, kept) {
-                    (Ok(None), Some(bytes)) => bytes,
-                    (Ok(Some(page)), _) => {
-                        let validators = Validators {
-                            etag: page.etag,
-                            last_modified: page.last_modified,
-                        };
-                        let text = serde_json::to_vec(&validators).unwrap_or_default();
-                        // The body goes first: notes of a body that isn't there are not looked at.
-                        replace(&dest, &page.body)?;
-                        replace(&notes, &text)?;
-                        page.body
-                    }
-                    (Err(FetchError::NotFound { .. }) | Ok(None), _) => return Ok(None),
-                    (Err(source), _) => {
-                        return Err(ResolveError::Fetch {
-                            what: format!("the index of Debian {suite}"),
-                            source,
-                        });
-                    }
-                }
-            }
+/// The name of the record: a digest of all that decides about the choice.
+fn list_key(parts: &[Part], suite: Suite, arch: Arch, extra: &[String]) -> String {
+    let extra: BTreeSet<&String> = extra.iter().collect();
+    let mut text = format!("{CHOICE} {} {} {arch}\n", suite.name, suite.python);
+    text.push_str(&format!(
+        "{ALWAYS:?} {LIBRARY_PARTS:?} {NOT_FOLLOWED:?} {extra:?}\n"
+    ));
+    for part in parts {
+        text.push_str(&format!(
+            "{} {} {}\n",
+            part.archive, part.suite, part.listed.sha256
+        ));
+    }
+    Digest::of(text.as_bytes()).hex().to_string()
+}
+
+/// Chooses the packages of a base, and of `extra` packages with all that they need.
+fn choose(index: &PackageIndex, suite: Suite, arch: Arch, extra: &[String]) -> Result<Chosen, ResolveError> {
+    let python = format!("python{}", suite.python);
+    let mut roots: Vec<String> = ALWAYS.iter().map(ToString::to_string).collect();
+    roots.push(python.clone());
+    // These follow the suite's Python in their version; a part of another Python would be of no use.
+    let fits = |version: &str| version.starts_with(&format!("{}.", suite.python));
+    roots.extend(
+        LIBRARY_PARTS
+            .iter()
+            .filter(|name| index.best(name, fits).is_some())
+            .map(ToString::to_string),
+    );
+    roots.extend(extra.iter().cloned());
+    let failed = |source: SolveError| ResolveError::Solve {
+        suite: suite.name.to_string(),
+        source,
+    };
+    let found = solve(index, &roots, arch.debian()).map_err(failed)?;
+
+    let mut chosen = Chosen {
+        python: String::new(),
+        packages: Vec::with_capacity(found.len()),
+    };
+    for package in found {
+        if package.name == python {
+            chosen.python = upstream(package.version).replace('~', "");
+        }
+        let malformed = |reason: &str| ResolveError::Malformed {
+            url: format!("the index entry of {}", package.name),
+            reason: reason.to_string(),
         };
-        let now = self.now.unwrap_or_else(|| {
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs())
+        let filename = package.field("Filename");
+        if !is_plain_path(filename) {
+            return Err(malformed("its Filename is not a path below the archive"));
+        }
+        chosen.packages.push(PinnedPackage {
+            name: package.name.to_string(),
+            version: package.version.to_string(),
+            arch: package.field("Architecture").to_string(),
+            sha256: package.sha256().ok_or_else(|| malformed("it has no SHA256"))?,
+            size: package
+                .field("Size")
+                .parse()
+                .map_err(|_| malformed("it has no Size"))?,
+            filename: filename.to_string(),
+            archive: package.archive.to_string(),
         });
-        let text = String::from_utf8_lossy(&bytes);
-        let checked = self.keyring(&mirror.trust)?.verify(&text, now);
-        let signed_text = match checked {
-            Ok(text) => text,
-            Err(source) => {
-                // What is not trusted is not kept either, or it would be found unchanged for ever.
-                let _ = std::fs::remove_file(&dest);
-                return Err(ResolveError::Signature { url: shown, source });
-            }
-        };
-        let malformed = || ResolveError::Malformed {
-            url: shown.clone(),
-            reason: "a field is missing".into(),
-        };
-        let release = Release::parse(&signed_text).ok_or_else(malformed)?;
-        if release.codename != suite {
-            let reason = format!("it is the index of {}, not of {suite}", release.codename);
-            return Err(ResolveError::Malformed { url: shown, reason });
-        }
-        match release.valid_until {
-            Some(until) if until < now && mirror.check_valid_until && !offline => {
-                Err(ResolveError::Expired {
-                    url: shown,
-                    valid_until: compact_date(until),
-                })
-            }
-            _ => Ok(Some(Signed {
-                release,
-                digest: Digest::of(&bytes),
-            })),
-        }
     }
-
-    fn keyring(&self, trust: &Trust) -> Result<Keyring, ResolveError> {
-        match trust {
-            Trust::Debian => {
-                let mut keyring = Keyring::debian();
-                let host = DEBIAN_KEYRINGS
-                    .iter()
-                    .filter_map(|path| Keyring::parse(&std::fs::read(path).ok()?));
-                host.for_each(|found| keyring.join(found));
-                Ok(keyring)
-            }
-            Trust::Inline(text) => {
-                let name = || "in the apt configuration (Signed-By)".to_string();
-                Keyring::parse(text.as_bytes()).ok_or_else(|| ResolveError::Keyring { name: name() })
-            }
-            Trust::Files(paths) => {
-                let mut all: Option<Keyring> = None;
-                for path in paths {
-                    let found = std::fs::read(path).ok().and_then(|bytes| Keyring::parse(&bytes));
-                    let failed = || ResolveError::Keyring {
-                        name: path.display().to_string(),
-                    };
-                    let found = found.ok_or_else(failed)?;
-                    match &mut all {
-                        Some(all) => all.join(found),
-                        None => all = Some(found),
-                    }
-                }
-                all.ok_or_else(|| ResolveError::Keyring {
-                    name: "(none named)".into(),
-                })
-            }
-        }
-    }
+    Ok(chosen)
 }
 
 /// Whether a path from an index stays below the archive.
@@ -400,14 +363,4 @@ pub(crate) fn is_plain_path(path: &str) -> bool {
         && path
             .split('/')
             .all(|part| !part.is_empty() && part != "." && part != "..")
-}
-
-/// Writes a file that takes its name when it is whole.
-fn replace(path: &PathBuf, bytes: &[u8]) -> Result<(), ResolveError> {
-    let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
-    written.map_err(|source| ResolveError::Disk {
-        path: path.clone(),
-        source,
-    })
 }

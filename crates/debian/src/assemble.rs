@@ -4,19 +4,22 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use coil_fetch::{Download, FetchError, Progress, redact_url};
 use coil_oci::tar::{Entry, Kind, TarWriter};
-use coil_oci::{Arch, Digest, Hasher};
+use coil_oci::{Arch, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::Archive;
 use crate::archive::is_plain_path;
+use crate::cached_file;
 use crate::error::AssembleError;
-use crate::package_file::{Content, PackageFile};
+use crate::gzip_members::compress;
+use crate::package_file::{Content, PackageFault, PackageFile};
 use crate::pinned::{PinnedBase, PinnedPackage};
 use crate::release::{compact_date, parse_compact_date};
+use crate::spill::Spill;
 use crate::tree::Tree;
 
 /// Raised when the same packages give other bytes than before.
@@ -24,16 +27,16 @@ const FORMAT: u32 = 2;
 const RECORDS: &str = "debian-base-v1";
 /// Debian's archive of all packages that ever were.
 const SNAPSHOT: &str = "http://snapshot.debian.org/archive";
-/// How much of the tar goes into one gzip member; fixed, so that the bytes don't depend on the number of threads.
-const CHUNK: usize = 1 << 20;
 const CONNECTIONS: usize = 8;
+/// An unpacker holds the window of its compression, 8 MiB as a rule.
+const MOST_UNPACKERS: usize = 4;
 
 /// How to make the layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AssembleOptions {
     /// The time of every file, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
     pub epoch: u64,
-    /// How many threads unpack and compress; changes no byte.
+    /// How many threads unpack and compress at most; changes no byte.
     pub threads: usize,
 }
 
@@ -85,6 +88,7 @@ impl Archive {
         };
         let glibc = pinned.glibc().ok_or_else(|| incomplete("libc6"))?;
         self.fetch_all(pinned, progress)?;
+        let store = |source| AssembleError::Store { source };
         let files = self.unpack_all(pinned, options.threads, progress)?;
 
         let mut tree = Tree::new(arch);
@@ -96,24 +100,24 @@ impl Archive {
             records.push((&files[at], tree.add(&files[at])));
         }
         records.sort_by(|a, b| a.0.control.cmp(&b.0.control));
-        let finished = tree.finish(arch, &pinned.python_minor(), options.epoch / 86_400);
-        finished.map_err(|what| incomplete(&what))?;
+        tree.finish(arch, &pinned.python_minor(), options.epoch / 86_400)?;
         tree.dpkg_status(&records);
         tree.complete();
 
-        let store = |source| AssembleError::Store { source };
-        let tar = write_tar(&tree, options.epoch).map_err(store)?;
         drop(records);
-        drop(tree);
         drop(files);
+
         let mut blob = self.store.blob_writer().map_err(store)?;
-        let diff_id = compress(&tar, options.threads, &mut blob).map_err(store)?;
+        let written = compress(options.threads, &mut blob, |tar| {
+            write_tar(&tree, options.epoch, tar)
+        });
+        let (diff_id, unpacked_size) = written.map_err(store)?;
         let (digest, size) = blob.finish().map_err(store)?;
         let layer = BaseLayer {
             blob: digest,
             size,
             diff_id,
-            unpacked_size: tar.len() as u64,
+            unpacked_size,
             python: pinned.python.clone(),
             glibc,
             suite: pinned.suite.clone(),
@@ -211,24 +215,27 @@ impl Archive {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<Vec<PackageFile>, AssembleError> {
+        let disk = |source| AssembleError::Store { source };
+        let spill = self.store.temp_path().and_then(|path| Spill::create(&path));
+        let spill = Arc::new(spill.map_err(disk)?);
         let numbered: Vec<(usize, &PinnedPackage)> = pinned.packages.iter().enumerate().collect();
-        in_parallel(&numbered, threads, |(number, package)| {
+        in_parallel(&numbered, threads.min(MOST_UNPACKERS), |(number, package)| {
             let path = self.deb_path(package);
-            let good = |bytes: &Vec<u8>| Digest::of(bytes) == package.sha256;
-            let mut bytes = std::fs::read(&path).ok().filter(good);
-            if bytes.is_none() {
-                // The cache isn't synced: after a crash a file may have its size but not its content.
+            let mut deb = cached_file::open(&path, &package.sha256).map_err(disk)?;
+            if deb.is_none() {
                 let _ = std::fs::remove_file(&path);
                 self.fetch(pinned, package, progress)?;
-                bytes = std::fs::read(&path).ok().filter(good);
+                deb = cached_file::open(&path, &package.sha256).map_err(disk)?;
             }
-            let name = || format!("{} {}", package.name, package.version);
-            let bytes = bytes.ok_or_else(|| AssembleError::Store {
+            let deb = deb.ok_or_else(|| AssembleError::Store {
                 source: io::Error::other(format!("{} changed while it was read", path.display())),
             })?;
-            PackageFile::parse(&bytes, *number as u64).map_err(|reason| AssembleError::Malformed {
-                package: name(),
-                reason,
+            PackageFile::parse(deb, *number as u64, &spill).map_err(|fault| match fault {
+                PackageFault::Disk(source) => AssembleError::Store { source },
+                PackageFault::Malformed(reason) => AssembleError::Malformed {
+                    package: format!("{} {}", package.name, package.version),
+                    reason,
+                },
             })
         })
     }
@@ -280,43 +287,29 @@ fn in_parallel<T: Sync, R: Send>(
 }
 
 /// Writes the tree: first the links into `/usr`, then all else by path.
-fn write_tar(tree: &Tree, epoch: u64) -> io::Result<Vec<u8>> {
-    let size = |content: &Content| match content {
-        Content::File(body) => body.bytes().len() + 1536,
-        _ => 512,
-    };
-    let capacity = tree.nodes.values().map(|node| size(&node.content)).sum::<usize>();
-    let mut writer = TarWriter::new(Vec::with_capacity(capacity + 4096));
+fn write_tar(tree: &Tree, epoch: u64, out: &mut dyn Write) -> io::Result<()> {
+    let mut writer = TarWriter::new(out);
     for (name, target) in &tree.links {
         writer.entry(&Entry::symlink(name, target, epoch))?;
     }
     let mut first_names: HashMap<u64, &str> = HashMap::new();
     for (path, node) in &tree.nodes {
-        let (kind, bytes): (Kind, &[u8]) = match &node.content {
-            Content::Directory => (Kind::Directory, &[]),
-            Content::Symlink(target) => (
-                Kind::Symlink {
-                    target: target.clone(),
+        let mut body = None;
+        let kind = match &node.content {
+            Content::Directory => Kind::Directory,
+            Content::Symlink(target) => Kind::Symlink {
+                target: target.clone(),
+            },
+            Content::File(file) => match first_names.get(&file.link_group) {
+                Some(first) => Kind::Hardlink {
+                    target: (*first).to_string(),
                 },
-                &[],
-            ),
-            Content::File(body) => match first_names.get(&body.link_group) {
-                Some(first) => (
-                    Kind::Hardlink {
-                        target: (*first).to_string(),
-                    },
-                    &[],
-                ),
                 None => {
-                    if body.link_group != 0 {
-                        first_names.insert(body.link_group, path);
+                    if file.link_group != 0 {
+                        first_names.insert(file.link_group, path);
                     }
-                    (
-                        Kind::File {
-                            size: body.bytes().len() as u64,
-                        },
-                        body.bytes(),
-                    )
+                    body = Some(file);
+                    Kind::File { size: file.size() }
                 }
             },
         };
@@ -329,38 +322,11 @@ fn write_tar(tree: &Tree, epoch: u64) -> io::Result<Vec<u8>> {
             gid,
             mtime: epoch,
         })?;
-        writer.data(bytes)?;
-    }
-    writer.finish()
-}
-
-/// Compresses the tar as one gzip member for each chunk, and gives the tar's own digest.
-fn compress(tar: &[u8], threads: usize, out: &mut impl Write) -> io::Result<Digest> {
-    let chunks: Vec<&[u8]> = tar.chunks(CHUNK).collect();
-    std::thread::scope(|scope| {
-        let digest = scope.spawn(|| {
-            let mut hasher = Hasher::new();
-            hasher.update(tar);
-            hasher.finish()
-        });
-        let packed = in_parallel(&chunks, threads, |chunk| {
-            let buffer = Vec::with_capacity(CHUNK / 2);
-            let level = flate2::Compression::new(6);
-            let mut encoder = flate2::GzBuilder::new()
-                .mtime(0)
-                .operating_system(255)
-                .write(buffer, level);
-            let written = encoder.write_all(chunk).and_then(|()| encoder.finish());
-            written.map_err(|source| AssembleError::Store { source })
-        });
-        let packed = packed.map_err(|error| io::Error::other(error.to_string()))?;
-        for member in packed {
-            out.write_all(&member)?;
+        if let Some(body) = body {
+            body.copy(&mut |piece| writer.data(piece))?;
         }
-        digest
-            .join()
-            .map_err(|_| io::Error::other("hashing the layer failed"))
-    })
+    }
+    writer.finish().map(|_| ())
 }
 
 #[cfg(test)]
@@ -383,19 +349,5 @@ mod tests {
         assert_eq!(error.unwrap_err().to_string(), "the pinned base has no three");
         let fine = in_parallel(&items, 4, |item| Ok(item * 2)).unwrap();
         assert_eq!(fine, items.iter().map(|item| item * 2).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn compression_does_not_depend_on_threads() {
-        let tar: Vec<u8> = (0..3 * CHUNK + 17).map(|at| (at % 251) as u8).collect();
-        let (mut one, mut four) = (Vec::new(), Vec::new());
-        assert_eq!(
-            compress(&tar, 1, &mut one).unwrap(),
-            compress(&tar, 4, &mut four).unwrap()
-        );
-        assert_eq!(one, four);
-        let mut back = Vec::new();
-        io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(one.as_slice()), &mut back).unwrap();
-        assert_eq!(back, tar);
     }
 }

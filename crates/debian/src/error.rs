@@ -75,7 +75,8 @@ impl ResolveError {
                 "don't use this mirror before you know why; the public one is http://deb.debian.org/debian"
             }
             ResolveError::Expired { .. } => {
-                "use a mirror that is up to date, or accept it with `Check-Valid-Until: no` in the apt configuration"
+                "use a mirror that is up to date, or accept the old index: this time with COIL_ALLOW_EXPIRED=1, \
+                 for good with `Check-Valid-Until: no` in the apt configuration"
             }
             ResolveError::Solve {
                 source: SolveError::NoSuchPackage { .. },

@@ -10,9 +10,12 @@
 
 mod archive;
 mod assemble;
+mod cached_file;
 mod compression;
 mod control;
 mod error;
+mod gzip_members;
+mod in_release;
 mod index;
 mod linker_cache;
 mod package_file;
@@ -22,6 +25,7 @@ mod release;
 mod signature;
 mod solve;
 mod sources;
+mod spill;
 mod suite;
 mod tree;
 mod version;

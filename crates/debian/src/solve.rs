@@ -7,7 +7,7 @@ use crate::index::{Package, PackageIndex};
 use crate::relation::Possibility;
 
 /// Needed by maintainer scripts alone, which are never run here; or made by coil itself.
-const NOT_FOLLOWED: [&str; 9] = [
+pub const NOT_FOLLOWED: [&str; 9] = [
     "debconf",
     "debconf-2.0",
     "cdebconf",
@@ -173,7 +173,7 @@ mod tests {
 
     fn solved(packages: &[&str], roots: &[&str]) -> Result<String, SolveError> {
         let mut index = PackageIndex::default();
-        index.add("debian", packages.join("\n\n"));
+        index.add("debian", packages.join("\n\n").as_bytes()).unwrap();
         let roots: Vec<_> = roots.iter().map(ToString::to_string).collect();
         let chosen = solve(&index, &roots, "amd64")?;
         let names: Vec<_> = chosen

@@ -1,10 +1,12 @@
 //! The files of a base: what packages bring, less what nobody needs, plus what their scripts would have made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::io;
 
 use coil_oci::Arch;
 
 use crate::control::paragraphs;
+use crate::error::AssembleError;
 use crate::linker_cache;
 use crate::package_file::{Body, Content, Node, PackageFile};
 
@@ -127,18 +129,28 @@ impl Tree {
         }
     }
 
-    fn text(&self, path: &str) -> Option<String> {
-        match &self.nodes.get(path)?.content {
-            Content::File(body) => Some(String::from_utf8_lossy(body.bytes()).into_owned()),
-            _ => None,
+    fn text(&self, path: &str) -> io::Result<Option<String>> {
+        match self.nodes.get(path).map(|node| &node.content) {
+            Some(Content::File(body)) => Ok(Some(String::from_utf8_lossy(&body.bytes()?).into_owned())),
+            _ => Ok(None),
         }
+    }
+
+    /// The text of a file that every base has.
+    fn needed(&self, path: &str) -> Result<String, AssembleError> {
+        let what = path.rsplit('/').next().unwrap_or(path).to_string();
+        let text = self
+            .text(path)
+            .map_err(|source| AssembleError::Store { source })?;
+        text.ok_or(AssembleError::Incomplete { what })
     }
 
     /// Makes what maintainer scripts would have made; `day` is the day of accounts' last change, since 1970.
     ///
     /// # Errors
-    /// What is missing that every base has.
-    pub fn finish(&mut self, arch: Arch, python: &str, day: u64) -> Result<(), String> {
+    /// What is missing that every base has, and what the disk gives.
+    pub fn finish(&mut self, arch: Arch, python: &str, day: u64) -> Result<(), AssembleError> {
+        let disk = |source| AssembleError::Store { source };
         for (path, mode) in FOLDERS {
             self.folder(path, mode);
         }
@@ -146,7 +158,7 @@ impl Tree {
         self.link("var/lock", "/run/lock");
         self.accounts(day)?;
         for (from, to) in [("nsswitch.conf", "etc/nsswitch.conf"), ("profile", "etc/profile")] {
-            if let Some(text) = self.text(&format!("usr/share/base-files/{from}"))
+            if let Some(text) = self.text(&format!("usr/share/base-files/{from}")).map_err(disk)?
                 && !self.nodes.contains_key(to)
             {
                 self.file(to, text, 0o644);
@@ -162,7 +174,8 @@ impl Tree {
         self.file("etc/timezone", "Etc/UTC\n", 0o644);
         let interpreter = format!("python{python}");
         if !self.nodes.contains_key(&format!("usr/bin/{interpreter}")) {
-            return Err(format!("/usr/bin/{interpreter}"));
+            let what = format!("/usr/bin/{interpreter}");
+            return Err(AssembleError::Incomplete { what });
         }
         self.link("usr/bin/python3", &interpreter);
         self.link("usr/bin/python", "python3");
@@ -170,8 +183,8 @@ impl Tree {
         self.folder(&format!("usr/local/lib/python{python}/dist-packages"), 0o755);
         self.folder("usr/lib/python3", 0o755);
         self.folder("usr/lib/python3/dist-packages", 0o755);
-        self.certificates();
-        let libraries = self.libraries(arch);
+        self.certificates().map_err(disk)?;
+        let libraries = self.libraries(arch).map_err(disk)?;
         self.file("etc/ld.so.cache", linker_cache::write(arch, &libraries), 0o644);
         Ok(())
     }
@@ -195,15 +208,11 @@ impl Tree {
     }
 
     /// The accounts of base-passwd's master files, and the one that applications run as.
-    fn accounts(&mut self, day: u64) -> Result<(), String> {
+    fn accounts(&mut self, day: u64) -> Result<(), AssembleError> {
         let has_bash = self.nodes.contains_key("usr/bin/bash");
         let masters = "usr/share/base-passwd";
-        let passwd = self
-            .text(&format!("{masters}/passwd.master"))
-            .ok_or("passwd.master")?;
-        let group = self
-            .text(&format!("{masters}/group.master"))
-            .ok_or("group.master")?;
+        let passwd = self.needed(&format!("{masters}/passwd.master"))?;
+        let group = self.needed(&format!("{masters}/group.master"))?;
         let (mut users, mut secrets) = (String::new(), String::new());
         for line in passwd.lines().filter(|line| !line.is_empty()) {
             let mut fields: Vec<&str> = line.split(':').collect();
@@ -245,7 +254,7 @@ impl Tree {
     }
 
     /// One file of all certificate authorities, as `update-ca-certificates` makes it.
-    fn certificates(&mut self) {
+    fn certificates(&mut self) -> io::Result<()> {
         let folder = "usr/share/ca-certificates/";
         let mut bundle = Vec::new();
         let mut names = String::new();
@@ -254,7 +263,7 @@ impl Tree {
                 break;
             };
             if let (Content::File(body), true) = (&node.content, name.ends_with(".crt")) {
-                bundle.extend_from_slice(body.bytes());
+                bundle.extend_from_slice(&body.bytes()?);
                 if !bundle.ends_with(b"\n") {
                     bundle.push(b'\n');
                 }
@@ -268,17 +277,18 @@ impl Tree {
         self.link("usr/lib/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt");
         self.link("usr/lib/ssl/certs", "/etc/ssl/certs");
         self.link("usr/lib/ssl/openssl.cnf", "/etc/ssl/openssl.cnf");
+        Ok(())
     }
 
     /// The libraries that the linker should know: of the folders that packages add, then of its default folders.
-    fn libraries(&self, arch: Arch) -> BTreeMap<String, String> {
+    fn libraries(&self, arch: Arch) -> io::Result<BTreeMap<String, String>> {
         let mut folders = Vec::new();
         for (path, node) in self.nodes.range("etc/ld.so.conf.d/".to_string()..) {
             let Some(name) = path.strip_prefix("etc/ld.so.conf.d/") else {
                 break;
             };
             if let (Content::File(body), true) = (&node.content, name.ends_with(".conf")) {
-                let text = String::from_utf8_lossy(body.bytes()).into_owned();
+                let text = String::from_utf8_lossy(&body.bytes()?).into_owned();
                 let lines = text
                     .lines()
                     .map(|line| line.split('#').next().unwrap_or_default().trim());
@@ -308,7 +318,10 @@ impl Tree {
                 let Content::File(body) = &node.content else {
                     continue;
                 };
-                let Some(soname) = library.then(|| linker_cache::soname(body.bytes())).flatten() else {
+                if !library {
+                    continue;
+                }
+                let Some(soname) = linker_cache::soname(&body.bytes()?) else {
                     continue;
                 };
                 if self.nodes.contains_key(&format!("{below}{soname}")) && !soname.contains('/') {
@@ -317,7 +330,7 @@ impl Tree {
                 }
             }
         }
-        found
+        Ok(found)
     }
 
     /// Writes dpkg's list of what is installed, by which scanners know the packages.
@@ -351,12 +364,16 @@ impl Tree {
                 .iter()
                 .fold("/.\n".to_string(), |all, path| all + "/" + path + "\n");
             self.file(&format!("{base}.list"), list, 0o644);
+            let owned: HashSet<&str> = owned.iter().map(String::as_str).collect();
             let mut sums = String::new();
             for line in package.md5sums.lines() {
                 let Some((sum, path)) = line.split_once("  ") else {
                     continue;
                 };
-                if self.merged(path).is_some_and(|path| owned.contains(&path)) {
+                if self
+                    .merged(path)
+                    .is_some_and(|path| owned.contains(path.as_str()))
+                {
                     sums.push_str(&format!("{sum}  {path}\n"));
                 }
             }
@@ -463,12 +480,15 @@ mod tests {
         tree.file("usr/share/base-passwd/group.master", "root:*:0:\n", 0o644);
         tree.accounts(3).unwrap();
         assert_eq!(
-            tree.text("etc/passwd").unwrap(),
+            tree.text("etc/passwd").unwrap().unwrap(),
             "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"
         );
-        assert_eq!(tree.text("etc/group").unwrap(), "root:x:0:\napp:x:1000:\n");
         assert_eq!(
-            tree.text("etc/shadow").unwrap(),
+            tree.text("etc/group").unwrap().unwrap(),
+            "root:x:0:\napp:x:1000:\n"
+        );
+        assert_eq!(
+            tree.text("etc/shadow").unwrap().unwrap(),
             "root:*:3:0:99999:7:::\napp:!:3:0:99999:7:::\n"
         );
         assert_eq!(tree.nodes["home/app"].uid, 1000);

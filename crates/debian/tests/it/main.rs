@@ -7,13 +7,14 @@ mod mirror;
 use std::error::Error;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use coil_debian::{
     Archive, AssembleError, AssembleOptions, BaseLayer, PinnedBase, PinnedPackage, ResolveError,
     SignatureFault, SourcesConfig, Suite, Trust,
 };
-use coil_fetch::{FetchError, FetchSettings, Fetcher, NoProgress};
+use coil_fetch::{FetchError, FetchSettings, Fetcher, NoProgress, Progress};
 use coil_oci::{Arch, Digest};
 use coil_store::{Store, StoreOptions};
 use mirror::Mirror;
@@ -38,6 +39,26 @@ fn fetcher(settings: FetchSettings) -> Fetcher {
         timeout: Duration::from_secs(60),
         ..settings
     })
+}
+
+fn offline() -> FetchSettings {
+    FetchSettings {
+        offline: true,
+        ..FetchSettings::default()
+    }
+}
+
+/// What was noted.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Progress for Notes {
+    fn begin(&self, _: &str, _: Option<u64>) {}
+    fn advance(&self, _: &str, _: u64) {}
+    fn end(&self, _: &str) {}
+    fn note(&self, line: &str) {
+        self.0.lock().unwrap().push(line.into());
+    }
 }
 
 /// A mirror with one good suite, and the archive that trusts it.
@@ -113,24 +134,61 @@ fn a_suite_becomes_a_list_of_packages() {
     case.mirror.seen();
     assert_eq!(case.resolve().unwrap(), pinned);
     let seen = case.mirror.seen();
-    assert_eq!(seen[0], "304 /debian/dists/trixie/InRelease");
-    assert!(seen.iter().all(|line| line.ends_with("/InRelease")), "{seen:?}");
-    let offline = FetchSettings {
-        offline: true,
-        ..FetchSettings::default()
-    };
-    // What the mirror never had was never kept: these two suites are asked for in vain.
-    let error = case.resolve_with(offline).unwrap_err();
     assert!(
-        matches!(
-            error,
-            ResolveError::Fetch {
-                source: FetchError::Offline { .. },
-                ..
-            }
-        ),
-        "{error:?}"
+        seen.contains(&"304 /debian/dists/trixie/InRelease".into()),
+        "{seen:?}"
     );
+    assert!(seen.iter().all(|line| line.ends_with("/InRelease")), "{seen:?}");
+    // That the mirror lacks the other suites was learnt before.
+    assert_eq!(case.resolve_with(offline()).unwrap(), pinned);
+    assert_eq!(case.mirror.seen(), Vec::<String>::new());
+    // A list that was made for other packages is not taken.
+    let trixie = Suite::named("trixie").unwrap();
+    let nope = ["nope".to_string()];
+    let error = case
+        .archive(offline())
+        .resolve(trixie, Arch::Amd64, &nope, &NoProgress)
+        .unwrap_err();
+    assert_eq!(error.source().unwrap().to_string(), "there is no package `nope`");
+}
+
+#[test]
+fn a_suite_that_appears_later_counts_again() {
+    let case = Case::new();
+    case.resolve().unwrap();
+    case.mirror
+        .put("debian/dists/trixie-updates/InRelease", IN_RELEASE);
+    // It was absent; now it's there, and it isn't what it should be.
+    let error = case.resolve().unwrap_err();
+    assert!(error.to_string().contains("not of trixie-updates"), "{error}");
+    // What was never asked for is unknown without the network.
+    let fresh = Case::new();
+    assert!(matches!(
+        fresh.resolve_with(offline()),
+        Err(ResolveError::Fetch {
+            source: FetchError::Offline { .. },
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_damaged_cache_is_mended() {
+    let case = Case::new();
+    let pinned = case.resolve().unwrap();
+    let store = store(case.folder.path(), None);
+    let list = store.download_path("indices", &format!("{}.xz", Digest::of(PACKAGES).hex()));
+    assert_eq!(std::fs::read(&list).unwrap(), PACKAGES);
+    std::fs::write(&list, vec![0; PACKAGES.len()]).unwrap();
+    // The choice that was kept doesn't need it; another one does.
+    assert_eq!(case.resolve().unwrap(), pinned);
+    let trixie = Suite::named("trixie").unwrap();
+    let extra = ["libffi8".to_string()];
+    let resolved = case
+        .archive(FetchSettings::default())
+        .resolve(trixie, Arch::Amd64, &extra, &NoProgress);
+    assert_eq!(resolved.unwrap(), pinned);
+    assert_eq!(std::fs::read(&list).unwrap(), PACKAGES);
 }
 
 #[test]
@@ -217,7 +275,24 @@ fn an_old_table_is_refused_unless_that_is_wanted() {
     resolve(&case, EARLY).unwrap();
     let error = resolve(&case, LATE).unwrap_err();
     assert!(matches!(&error, ResolveError::Expired { valid_until, .. } if valid_until == "20260913T075541Z"));
+    assert!(error.help().contains("COIL_ALLOW_EXPIRED=1"));
     assert!(error.help().contains("Check-Valid-Until: no"));
+    let notes = Notes::default();
+    let archive = case.archive(FetchSettings::default()).at_time(LATE);
+    let accepting = archive.allow_expired(true);
+    accepting.resolve(trixie, Arch::Amd64, &[], &notes).unwrap();
+    let noted = notes.0.into_inner().unwrap();
+    assert_eq!(noted.len(), 1, "{noted:?}");
+    assert!(noted[0].contains("/debian/dists/trixie/InRelease was valid until 20260913T075541Z only"));
+    // It is no leave for anything else.
+    let changed = include_str!("data/InRelease.short-lived").replace("Origin: Test", "Origin: Evil");
+    let elsewhere = Case::new();
+    elsewhere.mirror.put("debian/dists/trixie/InRelease", changed);
+    let archive = elsewhere.archive(FetchSettings::default()).at_time(LATE);
+    let error = archive
+        .allow_expired(true)
+        .resolve(trixie, Arch::Amd64, &[], &NoProgress);
+    assert!(matches!(error, Err(ResolveError::Signature { .. })), "{error:?}");
     case.sources.main.check_valid_until = false;
     resolve(&case, LATE).unwrap();
     // A table of another suite, however well signed, is not this one's.

@@ -1,0 +1,67 @@
+//! Makes bases from the machine's own mirror, to look at their digests and at the time and memory that each step takes.
+//!
+//! `base resolve STORE SUITE ARCH LIST` writes the list of packages, `base assemble STORE LIST THREADS` makes the layer of it.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use coil_debian::{Archive, AssembleOptions, PinnedBase, SourcesConfig, Suite};
+use coil_fetch::{FetchSettings, Fetcher, NoProgress};
+use coil_oci::Arch;
+use coil_store::{Store, StoreOptions};
+
+const USAGE: &str = "base resolve STORE SUITE ARCH LIST | base assemble STORE LIST THREADS";
+
+fn archive(root: &str) -> Archive {
+    let store = Store::open(StoreOptions {
+        root: root.into(),
+        downloads: None,
+        boot_id: "example".into(),
+    });
+    let fetcher = Fetcher::new(FetchSettings {
+        retries: 4,
+        timeout: Duration::from_secs(60),
+        ..FetchSettings::default()
+    });
+    // What a mirror holds is looked at here however old it is.
+    Archive::new(fetcher, store, SourcesConfig::from_host(Path::new("/etc/apt"))).allow_expired(true)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let start = Instant::now();
+    let result = match words.as_slice() {
+        ["resolve", root, suite, arch, list] => {
+            let suite = Suite::named(suite).ok_or("there is no such suite")?;
+            let known = [Arch::Amd64, Arch::Arm64].into_iter();
+            let arch = known.into_iter().find(|known| known.debian() == *arch);
+            let arch = arch.ok_or("there is no such architecture")?;
+            let pinned = archive(root).resolve(suite, arch, &[], &NoProgress)?;
+            std::fs::write(list, serde_json::to_vec_pretty(&pinned)?)?;
+            format!("{} packages", pinned.packages.len())
+        }
+        ["assemble", root, list, threads] => {
+            let pinned: PinnedBase = serde_json::from_slice(&std::fs::read(list)?)?;
+            let options = AssembleOptions {
+                epoch: 1_700_000_000,
+                threads: threads.parse()?,
+            };
+            let layer = archive(root).assemble(&pinned, &options, &NoProgress)?;
+            let (size, unpacked) = (layer.size, layer.unpacked_size);
+            format!(
+                "blob {} ({size} bytes), diff id {} ({unpacked} bytes)",
+                layer.blob, layer.diff_id
+            )
+        }
+        _ => return Err(USAGE.into()),
+    };
+    let took = start.elapsed();
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let peak = peak.unwrap_or_default();
+    writeln!(std::io::stdout(), "{result}\n{took:?}, {peak}")?;
+    Ok(())
+}
