@@ -5,7 +5,7 @@
 //! them and a terminal of the container's.
 
 use crate::capabilities::{Capability, CapabilitySet};
-use crate::cgroup::CgroupPlan;
+use crate::cgroup::{CgroupPlan, Entrance};
 use crate::failure::{Failure, Stage};
 use crate::init::root::Root;
 use crate::init::working_directory;
@@ -79,7 +79,7 @@ pub fn exec(
         path: path.clone(),
         error,
     };
-    if !state::is_alive(run_dir) {
+    if !state::is_running(container_dir, run_dir) {
         return Err(StartError::Failed(Failure::refused(
             "exec",
             "the container is not running",
@@ -186,7 +186,6 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
         .cgroup
         .entrance()
         .map_err(|e| Failure::new("exec", &e, &e.error))?;
-    entrance.enter().stage("exec", "cannot enter the control group")?;
     let network = if container.network.has_namespace() {
         libc::CLONE_NEWNET
     } else {
@@ -201,11 +200,13 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
     process::setns(&pidfd, namespaces).stage("exec", "cannot join the container")?;
     let (reports, report) = file::pipe(0).stage("exec", "pipe")?;
     // The parent keeps the host's file system, and its own process number.
-    match process::clone(0).stage("exec", "cannot fork")? {
+    let (cloned, outside) = entrance.clone_process(0).stage("exec", "cannot fork")?;
+    match cloned {
         Cloned::Child => {
+            let entrance = outside.then_some(entrance);
             let (master, slave) = terminal.unzip();
             drop((master, reports));
-            let failure = match become_command(&container, &spec, &pidfd, slave) {
+            let failure = match become_command(&container, &spec, &pidfd, entrance, slave) {
                 Err(failure) => failure,
                 Ok(never) => match never {},
             };
@@ -264,8 +265,12 @@ fn become_command(
     container: &ContainerSpec,
     spec: &ExecSpec,
     pidfd: &OwnedFd,
+    entrance: Option<Entrance>,
     slave: Option<OwnedFd>,
 ) -> Result<std::convert::Infallible, Failure> {
+    if let Some(entrance) = entrance {
+        entrance.enter().stage("exec", "cannot enter the control group")?;
+    }
     if slave.is_some() {
         process::new_session().stage("exec", "session")?;
     }

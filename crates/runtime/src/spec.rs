@@ -74,6 +74,10 @@ pub struct ContainerSpec {
     /// Whether everything of it is removed when it ends.
     #[serde(default)]
     pub auto_remove: bool,
+    /// Files that hold this container's id and nothing else: its names. With `auto_remove` they go before its end is
+    /// told, so that the next container may have them.
+    #[serde(default)]
+    pub release: Vec<PathBuf>,
     /// Where its output is kept.
     #[serde(default)]
     pub log: LogSpec,
@@ -130,6 +134,7 @@ impl ContainerSpec {
             },
             stop_signal: libc::SIGTERM,
             auto_remove: false,
+            release: Vec::new(),
             rlimits: Vec::new(),
             sysctls: BTreeMap::new(),
             labels: BTreeMap::new(),

@@ -1,11 +1,16 @@
 //! What has become of a container: `state.json`, and the lock that says whether its monitor lives.
 
+use crate::spec::ContainerSpec;
 use crate::timestamp;
 use coil_sys::file;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
+
+/// The lock's name in the run directory.
+const LOCK: &str = "lock";
 
 /// Where a container is in its life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,33 +83,95 @@ impl State {
 
 /// Whether a container's monitor lives, by its lock; never by a process number, which another may have by now.
 pub fn is_alive(run_dir: &Path) -> bool {
-    match file::open(&run_dir.join("lock"), libc::O_RDWR) {
+    match file::open(&run_dir.join(LOCK), libc::O_RDWR) {
         Ok(lock) => !file::try_lock(&lock).unwrap_or(false),
         Err(_) => false,
     }
 }
 
+/// Whether a container's program runs. A monitor lives on for a while after its program's end, to clear up.
+pub fn is_running(container_dir: &Path, run_dir: &Path) -> bool {
+    State::load(container_dir).is_ok_and(|state| state.status == Status::Running) && is_alive(run_dir)
+}
+
 /// Takes a container's lock; none when a monitor has it.
-pub(crate) fn lock(run_dir: &Path) -> io::Result<Option<OwnedFd>> {
-    let path = run_dir.join("lock");
-    let lock = file::open_at(file::here(), &path, libc::O_RDWR | libc::O_CREAT, 0o600)?;
-    // Who asks whether the container lives holds the lock for a moment.
-    for _ in 0..100 {
-        if file::try_lock(&lock)? {
+///
+/// A monitor that has told of its program's end clears up yet: that is waited for.
+pub(crate) fn lock(run_dir: &Path, container_dir: &Path) -> io::Result<Option<OwnedFd>> {
+    for attempt in 0..10_000 {
+        if let Some(lock) = try_lock(run_dir)? {
             return Ok(Some(lock));
+        }
+        // Who asks whether the container lives holds the lock for a moment, too.
+        if attempt >= 100 && State::load(container_dir).is_ok_and(|s| s.status == Status::Running) {
+            break;
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     Ok(None)
 }
 
-/// Takes a container's lock at once or not at all.
+/// Takes a container's lock at once or not at all. The directory is made where it is missing.
 pub(crate) fn try_lock(run_dir: &Path) -> io::Result<Option<OwnedFd>> {
-    let lock = file::open_at(
-        file::here(),
-        &run_dir.join("lock"),
-        libc::O_RDWR | libc::O_CREAT,
-        0o600,
-    )?;
-    Ok(file::try_lock(&lock)?.then_some(lock))
+    let path = run_dir.join(LOCK);
+    let open = || file::open_at(file::here(), &path, libc::O_RDWR | libc::O_CREAT, 0o600);
+    let lock = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(run_dir)?;
+            open()?
+        }
+        other => other?,
+    };
+    if !file::try_lock(&lock)? {
+        return Ok(None);
+    }
+    // The monitor that had it may have removed it: then it is no longer the one that others look at.
+    let lock = std::fs::File::from(lock);
+    let number = |data: &std::fs::Metadata| (data.dev(), data.ino());
+    let same =
+        std::fs::metadata(&path).is_ok_and(|now| lock.metadata().is_ok_and(|m| number(&m) == number(&now)));
+    Ok(same.then(|| lock.into()))
+}
+
+/// Removes a run directory by who holds its lock; the lock goes last.
+pub(crate) fn remove_run_dir(run_dir: &Path) {
+    for entry in std::fs::read_dir(run_dir).into_iter().flatten().flatten() {
+        if entry.file_name() != LOCK {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    let _ = std::fs::remove_file(run_dir.join(LOCK));
+    // Not empty when another monitor has come: it is that one's now.
+    let _ = std::fs::remove_dir(run_dir);
+}
+
+/// Removes all of a container but its run directory; a listing never shows it in another state than its last.
+pub(crate) fn remove_container(spec: &ContainerSpec) -> io::Result<()> {
+    let directory = &spec.container_dir;
+    release(spec);
+    for large in ["upper", "work", "rootfs"] {
+        match std::fs::remove_dir_all(directory.join(large)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    for entry in std::fs::read_dir(directory)?.flatten() {
+        if entry.file_name() != "state.json" && entry.file_type().is_ok_and(|t| !t.is_dir()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    std::fs::remove_dir_all(directory)
+}
+
+/// Gives up a container's names.
+pub(crate) fn release(spec: &ContainerSpec) {
+    for path in &spec.release {
+        // By now another container may have it.
+        if std::fs::read(path).is_ok_and(|owner| owner == spec.id.as_bytes()) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }

@@ -25,7 +25,14 @@ pub fn sweep(container_dir: &Path, run_dir: &Path) -> io::Result<bool> {
     let Some(lock) = state::try_lock(run_dir)? else {
         return Ok(false);
     };
-    let bytes = std::fs::read(container_dir.join("spec.json"))?;
+    let bytes = match std::fs::read(container_dir.join("spec.json")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Its monitor had removed the rest.
+            state::remove_run_dir(run_dir);
+            return Ok(true);
+        }
+        other => other?,
+    };
     let spec: ContainerSpec = serde_json::from_slice(&bytes)?;
     for pid in spec.cgroup.processes() {
         // It may be gone by now.
@@ -36,11 +43,11 @@ pub fn sweep(container_dir: &Path, run_dir: &Path) -> io::Result<bool> {
         let _ = network::detach(place);
     }
     if spec.auto_remove {
-        std::fs::remove_dir_all(container_dir)?;
+        state::remove_container(&spec)?;
     } else {
         state.orphaned().save(container_dir)?;
     }
-    std::fs::remove_dir_all(run_dir)?;
+    state::remove_run_dir(run_dir);
     drop(lock);
     removed.map(|()| true)
 }

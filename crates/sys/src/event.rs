@@ -3,6 +3,7 @@
 use crate::call::{check, done, owned};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// Readiness bits.
 pub mod ready {
@@ -14,6 +15,8 @@ pub mod ready {
     pub const HANG_UP: u32 = libc::EPOLLHUP as u32;
     /// An error waits.
     pub const ERROR: u32 = libc::EPOLLERR as u32;
+    /// Both directions, each change told once; a change of interest tells again what is ready.
+    pub const EDGES: u32 = READ | WRITE | (libc::EPOLLRDHUP | libc::EPOLLET) as u32;
 }
 
 /// A set of descriptors to wait for.
@@ -65,23 +68,29 @@ impl Poll {
 
     /// Waits until something is ready, or for `timeout` milliseconds (-1: for ever). An interruption is an empty list.
     pub fn wait(&self, timeout: i32) -> io::Result<Vec<Event>> {
-        const MOST: usize = 16;
+        let mut events = Vec::new();
+        self.wait_into(&mut events, timeout)?;
+        Ok(events)
+    }
+
+    /// The same into a list that is used again; what was in it goes.
+    pub fn wait_into(&self, out: &mut Vec<Event>, timeout: i32) -> io::Result<()> {
+        const MOST: usize = 64;
+        out.clear();
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; MOST];
         // SAFETY: room for MOST events.
         let found = check(unsafe {
             libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), MOST as i32, timeout)
         });
         match found {
-            Ok(count) => Ok(events[..count as usize]
-                .iter()
-                .map(|e| Event {
-                    token: e.u64,
-                    ready: e.events,
-                })
-                .collect()),
-            Err(error) if error.raw_os_error() == Some(libc::EINTR) => Ok(Vec::new()),
-            Err(error) => Err(error),
+            Ok(count) => out.extend(events[..count as usize].iter().map(|e| Event {
+                token: e.u64,
+                ready: e.events,
+            })),
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 }
 
@@ -181,27 +190,42 @@ impl Timer {
         Ok(Self { fd })
     }
 
-    /// Fires once after so many milliseconds; 0 stops it.
-    pub fn fire_after(&self, milliseconds: u64) -> io::Result<()> {
+    /// Fires once after a time; none stops it.
+    pub fn set(&self, delay: Option<Duration>) -> io::Result<()> {
+        let delay = delay.map_or(Duration::ZERO, |d| d.max(Duration::from_nanos(1)));
         // SAFETY: all-zero is a valid itimerspec.
         let mut value: libc::itimerspec = unsafe { std::mem::zeroed() };
-        value.it_value.tv_sec = (milliseconds / 1000) as libc::time_t;
-        value.it_value.tv_nsec = (milliseconds % 1000 * 1_000_000) as libc::c_long;
+        value.it_value.tv_sec = delay.as_secs() as libc::time_t;
+        value.it_value.tv_nsec = delay.subsec_nanos() as libc::c_long;
         // SAFETY: `value` is valid for the call.
         done(unsafe { libc::timerfd_settime(self.fd.as_raw_fd(), 0, &value, std::ptr::null_mut()) })
     }
 
-    /// Takes note that it fired.
-    pub fn acknowledge(&self) -> io::Result<()> {
-        match crate::file::read(&self.fd, &mut [0; 8]) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ => Ok(()),
-        }
+    /// Takes note that it fired, if it has.
+    pub fn acknowledge(&self) {
+        // A failure means that it hasn't.
+        let _ = crate::file::read(&self.fd, &mut [0; 8]);
     }
 }
 
 impl AsFd for Timer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_wakes_the_poll() {
+        let poll = Poll::new().expect("poll");
+        let timer = Timer::new().expect("timer");
+        poll.add(&timer, ready::READ, 1).expect("add");
+        timer.set(Some(Duration::from_millis(1))).expect("set");
+        assert_eq!(poll.wait(-1).expect("wait").len(), 1);
+        timer.acknowledge();
+        assert!(poll.wait(0).expect("wait").is_empty());
     }
 }

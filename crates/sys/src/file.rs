@@ -84,6 +84,14 @@ pub fn mknod_at(dir: impl AsFd, name: &Path, mode: u32, major: u32, minor: u32) 
     done(unsafe { libc::mknodat(dir.as_fd().as_raw_fd(), name.as_ptr(), mode, device) })
 }
 
+/// Swaps two names in one step.
+pub fn exchange(first: &Path, second: &Path) -> io::Result<()> {
+    let (first, second) = (c_path(first)?, c_path(second)?);
+    let here = libc::AT_FDCWD;
+    // SAFETY: both are NUL-terminated strings that outlive the call.
+    done(unsafe { libc::renameat2(here, first.as_ptr(), here, second.as_ptr(), libc::RENAME_EXCHANGE) })
+}
+
 /// Makes a symbolic link.
 pub fn symlink_at(target: &Path, dir: impl AsFd, name: &Path) -> io::Result<()> {
     let (target, name) = (c_path(target)?, c_path(name)?);

@@ -21,5 +21,5 @@ pub mod privilege;
 pub mod process;
 pub mod socket;
 pub mod socket_factory;
-pub mod socket_poll;
+pub mod splice;
 pub mod terminal;

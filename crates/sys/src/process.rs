@@ -51,6 +51,33 @@ pub fn clone(namespaces: i32) -> io::Result<Cloned> {
     })
 }
 
+/// The same, into a control group of version 2, by its directory. `ENOSYS` before Linux 5.7.
+pub fn clone_into(namespaces: i32, group: impl AsFd) -> io::Result<Cloned> {
+    const INTO_GROUP: u64 = 0x2_0000_0000;
+    if threads()? != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: all-zero asks for nothing.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = namespaces as u32 as u64 | libc::CLONE_PIDFD as u64 | INTO_GROUP;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    arguments.pidfd = (&raw mut pidfd) as u64;
+    arguments.cgroup = group.as_fd().as_raw_fd() as u64;
+    // SAFETY: as above; `arguments` and `pidfd` outlive the call.
+    let pid = check(unsafe {
+        let size = size_of::<libc::clone_args>();
+        libc::syscall(libc::SYS_clone3, &raw mut arguments, size)
+    })?;
+    if pid == 0 {
+        return Ok(Cloned::Child);
+    }
+    Ok(Cloned::Parent {
+        pid: pid as i32,
+        pidfd: owned(pidfd.into())?,
+    })
+}
+
 /// How many threads this process has.
 pub fn threads() -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt;

@@ -1,6 +1,7 @@
-//! The monitor and the exec helper as a program of their own, for this crate's tests; and `run DIRECTORY` and
-//! `run-in DIRECTORY WORD…`, with which the tests do as another user what they do themselves as root.
+//! The monitor and the exec helper as a program of their own, for this crate's tests; and `run DIRECTORY`,
+//! `run-in DIRECTORY WORD…` and `facts DIRECTORY`, with which the tests do as another user what they do themselves as root.
 
+use coil_runtime::probe::ProbeSettings;
 use coil_runtime::spec::ContainerSpec;
 use coil_runtime::{ExecSpec, Stdio3};
 use std::path::Path;
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
         Some("exec") => coil_runtime::exec_main(rest),
         Some("run") => run(rest),
         Some("run-in") => run_in(rest),
+        Some("facts") => facts(rest),
         _ => 125,
     };
     ExitCode::from(u8::try_from(code).unwrap_or(125))
@@ -68,4 +70,20 @@ fn run_in(args: &[String]) -> i32 {
             error.exit_code()
         }
     }
+}
+
+fn facts(args: &[String]) -> i32 {
+    use std::io::Write;
+    let scratch = std::path::PathBuf::from(&args[0]);
+    let settings = ProbeSettings {
+        search_path: vec!["/usr/bin".into()],
+        user_name: None,
+        data_root: scratch.join("not/yet/made"),
+        scratch,
+    };
+    for fact in coil_runtime::probe::facts(&settings) {
+        let (ok, name, consequence) = (fact.ok, fact.name, fact.consequence);
+        writeln!(std::io::stdout(), "{name}: {ok:?} ({consequence})").expect("standard output");
+    }
+    0
 }

@@ -6,6 +6,7 @@ mod version1;
 mod version2;
 
 use crate::spec::Limits;
+use coil_sys::process::Cloned;
 use coil_sys::{file, process};
 pub use facts::Facts;
 use serde::{Deserialize, Serialize};
@@ -71,28 +72,34 @@ impl std::error::Error for CgroupError {
     }
 }
 
-/// Open doors of a container's groups: a process that writes itself there is in.
+/// Open doors of a container's groups.
+///
+/// To move another process, or a thread group of many, the kernel waits for a moment when nobody forks: some 10 ms.
+/// What a container's first process does instead costs nothing: it is cloned into its group (version 2), or moves
+/// itself, one thread alone (version 1).
 #[derive(Debug)]
 pub struct Entrance {
     doors: Vec<OwnedFd>,
+    group: Option<OwnedFd>,
 }
 
 impl Entrance {
-    /// Moves a process into the groups.
-    ///
-    /// The kernel waits for a moment when nobody forks: some 10 ms, which the process itself can use meanwhile.
-    pub fn admit(&self, pid: i32) -> io::Result<()> {
-        let pid = pid.to_string();
-        self.doors
-            .iter()
-            .try_for_each(|door| file::write(door, pid.as_bytes()).map(|_| ()))
-    }
-
-    /// Moves this process into the groups.
+    /// Moves this process, which has one thread, into the groups.
     pub fn enter(&self) -> io::Result<()> {
         self.doors
             .iter()
             .try_for_each(|door| file::write(door, b"0").map(|_| ()))
+    }
+
+    /// Clones this process into the groups, or leaves it to the child to [`Entrance::enter`]: true then.
+    pub(crate) fn clone_process(&self, namespaces: i32) -> io::Result<(Cloned, bool)> {
+        if let Some(group) = &self.group
+            // A kernel or a filter around us may not have the call; what else is wrong shows when the child enters.
+            && let Ok(cloned) = process::clone_into(namespaces, group)
+        {
+            return Ok((cloned, false));
+        }
+        Ok((process::clone(namespaces)?, !self.doors.is_empty()))
     }
 }
 
@@ -141,7 +148,7 @@ impl CgroupPlan {
     /// Makes the groups and sets the limits. What [`Limits::check`] complains of is left out.
     pub fn create(&self, limits: &Limits) -> Result<Entrance, CgroupError> {
         match self {
-            CgroupPlan::None { .. } => Ok(Entrance { doors: Vec::new() }),
+            CgroupPlan::None { .. } => self.entrance(),
             CgroupPlan::V1 { controllers } => {
                 version1::create(&self.directories(), controllers, limits)?;
                 self.entrance()
@@ -159,21 +166,27 @@ impl CgroupPlan {
 
     /// Opens the doors of groups that exist.
     pub fn entrance(&self) -> Result<Entrance, CgroupError> {
-        let open = |directory: &Path| {
-            let path = directory.join("cgroup.procs");
-            file::open(&path, libc::O_WRONLY).map_err(|error| CgroupError {
+        let open = |path: PathBuf, flags| {
+            file::open(&path, flags).map_err(|error| CgroupError {
                 path,
                 value: None,
                 error,
             })
         };
-        Ok(Entrance {
-            doors: self
-                .directories()
-                .into_iter()
-                .map(open)
-                .collect::<Result<_, _>>()?,
-        })
+        let (door, group) = match self {
+            CgroupPlan::V2 { group, .. } => {
+                let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+                ("cgroup.procs", Some(open(group.clone(), flags)?))
+            }
+            // The one file whose writer may move itself without the wait.
+            _ => ("tasks", None),
+        };
+        let doors = self
+            .directories()
+            .into_iter()
+            .map(|directory| open(directory.join(door), libc::O_WRONLY))
+            .collect::<Result<_, _>>()?;
+        Ok(Entrance { doors, group })
     }
 
     /// Whether the kernel ended a process of it for want of memory.

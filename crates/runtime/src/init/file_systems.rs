@@ -80,6 +80,10 @@ fn overlay(spec: &ContainerSpec) -> Result<Option<OwnedFd>, Failure> {
     if !spec.id_map.is_identity() {
         overlay.flag("userxattr").map_err(complain)?;
     }
+    if spec.auto_remove {
+        // Else the whole host file system below is synced at the end, for files that are thrown away.
+        overlay.flag("volatile").map_err(complain)?;
+    }
     overlay.mount(0).map(Some).map_err(complain)
 }
 
@@ -97,6 +101,9 @@ fn classic_overlay(spec: &ContainerSpec, place: &Path) -> io::Result<()> {
     );
     if !spec.id_map.is_identity() {
         options.push_str(",userxattr");
+    }
+    if spec.auto_remove {
+        options.push_str(",volatile");
     }
     mount::mount_classic("overlay", place, &options)
 }

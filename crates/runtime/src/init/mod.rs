@@ -4,7 +4,7 @@ pub(crate) mod file_systems;
 mod mounts;
 pub(crate) mod root;
 
-use crate::cgroup::CgroupPlan;
+use crate::cgroup::{CgroupPlan, Entrance};
 use crate::failure::{Failure, Stage};
 use crate::program::{Confinement, Standard};
 use crate::spec::ContainerSpec;
@@ -19,12 +19,13 @@ use std::path::Path;
 /// What the monitor prepared for its clone.
 pub(crate) struct Prepared<'a> {
     pub spec: &'a ContainerSpec,
+    /// The control groups to enter, where the clone isn't in them.
+    pub entrance: Option<Entrance>,
     pub filter: Option<Vec<Instruction>>,
     /// The container's devpts, not placed yet.
     pub terminals: OwnedFd,
     pub standard: Standard,
-    /// A byte comes when this process is in its control groups, another when the network stands; the end means that
-    /// the monitor is gone.
+    /// A byte comes when the network stands; the end means that the monitor is gone.
     pub go: OwnedFd,
     /// A [`Failure`] as JSON goes here; exec closes it.
     pub report: OwnedFd,
@@ -58,12 +59,18 @@ pub(crate) fn run(prepared: Prepared<'_>) -> ! {
 fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Failure> {
     let Prepared {
         spec,
+        entrance,
         filter,
         terminals,
         standard,
         go,
         report: _report,
     } = prepared;
+    if let Some(entrance) = entrance {
+        entrance
+            .enter()
+            .stage("control groups", "cannot enter the control group")?;
+    }
     // Nobody inside may look into this process while it still holds the host's rights.
     process::set_dumpable(false).stage("init", "dumpable")?;
     process::set_umask(0);
@@ -76,8 +83,6 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
     let proc = file_systems::proc(&root)?;
     let devices = file_systems::devices(&root, spec, terminals, standard.terminal())?;
     file_systems::sys(&root)?;
-    // The monitor puts this process into its groups while it mounts what doesn't depend on them.
-    await_monitor(&go)?;
     if !matches!(spec.cgroup, CgroupPlan::None { .. }) {
         process::unshare(libc::CLONE_NEWCGROUP)
             .stage("control groups", "cannot make a control group namespace")?;

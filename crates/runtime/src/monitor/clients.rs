@@ -135,18 +135,31 @@ impl Clients {
         }
     }
 
-    /// Tells everybody the end, and waits till it is sent.
-    pub(super) fn finish(self, exit: &Exit) {
+    /// The tokens of all connections.
+    pub(super) fn tokens(&self) -> Vec<u64> {
+        self.clients.keys().copied().collect()
+    }
+
+    /// Tells the end to who waits for it. Only those are kept who could not take it at once.
+    pub(super) fn tell_end(&mut self, poll: &Poll, exit: &Exit) {
         let exit = serde_json::to_vec(exit).unwrap_or_default();
-        for mut client in self.clients.into_values().filter(|c| c.waiting || c.attached) {
-            frame::append(&mut client.output, Kind::Exited, &exit);
-            let send = || -> io::Result<()> {
+        self.clients.retain(|token, client| {
+            if client.waiting || client.attached {
+                frame::append(&mut client.output, Kind::Exited, &exit);
+            }
+            client.send(poll, *token).is_ok() && !client.output.is_empty()
+        });
+    }
+
+    /// Waits till everybody has what was sent.
+    pub(super) fn finish(self) {
+        for mut client in self.clients.into_values() {
+            let mut send = || -> io::Result<()> {
                 client.stream.set_nonblocking(false)?;
                 client.stream.set_write_timeout(Some(PATIENCE))?;
                 client.stream.write_all(&client.output)
             };
             // Who has gone in the meantime needs no answer.
-            let mut send = send;
             let _ = send();
         }
     }

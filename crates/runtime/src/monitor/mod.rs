@@ -45,6 +45,8 @@ struct Running {
     pid: i32,
     pidfd: OwnedFd,
     streams: Streams,
+    /// Its mounts, kept: else the kernel takes them down before it tells of the program's end, which takes a while.
+    mounts: Option<OwnedFd>,
     /// Closed when this process ends, whatever ends it: the program's first process looks.
     _guard: OwnedFd,
 }
@@ -114,7 +116,7 @@ fn supervise(
     }
     let _ = process::set_dumpable(false);
     let _ = process::set_name("coil-monitor");
-    let lock = match state::lock(&spec.run_dir) {
+    let lock = match state::lock(&spec.run_dir, &spec.container_dir) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Err((starter, Failure::refused("monitor", "the container runs already"))),
         Err(error) => {
@@ -187,12 +189,12 @@ fn start(spec: &ContainerSpec, kept: &mut Option<Networking>) -> Result<(Running
     // Before the clone, so that no end of a child is missed.
     let signals = Signals::new(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
         .stage("monitor", "signals")?;
-    clone(spec, &entrance, filter, networking).map(|running| (running, signals))
+    clone(spec, entrance, filter, networking).map(|running| (running, signals))
 }
 
 fn clone(
     spec: &ContainerSpec,
-    entrance: &Entrance,
+    entrance: Entrance,
     filter: Option<Vec<coil_sys::privilege::Instruction>>,
     networking: &mut Networking,
 ) -> Result<Running, Failure> {
@@ -202,11 +204,15 @@ fn clone(
     let (go, guard) = pipe()?;
     let (reports, report) = pipe()?;
     let (streams, standard) = streams(spec, &terminals)?;
-    match process::clone(init::namespaces(spec)).stage("namespaces", "cannot make namespaces")? {
+    let (cloned, outside) = entrance
+        .clone_process(init::namespaces(spec))
+        .stage("namespaces", "cannot make namespaces")?;
+    match cloned {
         Cloned::Child => {
             drop((streams, guard, reports));
             init::run(Prepared {
                 spec,
+                entrance: outside.then_some(entrance),
                 filter,
                 terminals,
                 standard,
@@ -216,19 +222,12 @@ fn clone(
         }
         Cloned::Parent { pid, pidfd } => {
             drop((standard, go, report, terminals));
-            let tell = || {
+            let mounts = std::fs::File::open(format!("/proc/{pid}/ns/mnt"))
+                .ok()
+                .map(OwnedFd::from);
+            let started = networking.attach(pid).and_then(|()| {
                 // When the first process is gone already, it has reported why.
                 let _ = file::write(&guard, b"g");
-            };
-            let admitted = entrance
-                .admit(pid)
-                .stage("control groups", "cannot enter the control group");
-            let wired = admitted.and_then(|()| {
-                tell();
-                networking.attach(pid)
-            });
-            let started = wired.and_then(|()| {
-                tell();
                 let mut bytes = Vec::new();
                 std::fs::File::from(reports)
                     .read_to_end(&mut bytes)
@@ -244,6 +243,7 @@ fn clone(
                     pid,
                     pidfd,
                     streams,
+                    mounts,
                     _guard: guard,
                 }),
                 Err(failure) => {

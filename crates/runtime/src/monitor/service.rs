@@ -7,7 +7,7 @@ use super::{Running, Streams};
 use crate::control::{self, Exit};
 use crate::frame::{self, Kind};
 use crate::spec::ContainerSpec;
-use crate::state::{State, Status};
+use crate::state::{self, State, Status};
 use crate::timestamp;
 use coil_sys::event::{Poll, Signals, Timer, ready};
 use coil_sys::process::Ended;
@@ -15,6 +15,7 @@ use coil_sys::{file, process, terminal};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 const SIGNALS: u64 = 1;
 const LISTENER: u64 = 2;
@@ -25,7 +26,7 @@ const PORTS: u64 = 6;
 const TIMER: u64 = 7;
 
 /// How long the program may take to end when the monitor itself is asked to.
-const GRACE: u64 = 10_000;
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Above this much input that the program doesn't take, its clients have to wait.
 const MOST_INPUT: usize = 128 << 10;
@@ -36,6 +37,7 @@ struct Service<'a> {
     poll: Poll,
     timer: Timer,
     clients: Clients,
+    listener: UnixListener,
     log: Log,
     /// Input that the program hasn't taken yet.
     input: Vec<u8>,
@@ -50,7 +52,7 @@ struct Service<'a> {
 /// Serves a program that runs until its end, and clears up.
 pub(super) fn serve(
     spec: &ContainerSpec,
-    running: Running,
+    mut running: Running,
     signals: Signals,
     mut networking: Networking,
     lock: OwnedFd,
@@ -70,12 +72,13 @@ pub(super) fn serve(
     // A state that can't be written is no reason to end the program.
     let _ = state.save(&spec.container_dir);
     let (pid, pidfd) = (running.pid, running.pidfd.try_clone());
+    let mounts = running.mounts.take();
     let served = Service::new(spec, running).and_then(|mut service| {
         let ended = service.run(&signals, &mut networking, &mut state, starter, attach)?;
-        Ok((ended, service.into_end()))
+        Ok((ended, service))
     });
-    let (ended, clients) = match served {
-        Ok((ended, clients)) => (ended, Some(clients)),
+    let (ended, service) = match served {
+        Ok((ended, service)) => (ended, Some(service)),
         Err(_) => {
             // Without a poll loop nothing can be served: end the program rather than leave it alone.
             if let Ok(pidfd) = pidfd {
@@ -88,30 +91,36 @@ pub(super) fn serve(
         code: ended.code(),
         oom_killed: spec.cgroup.out_of_memory(),
     };
-    let _ = spec.cgroup.remove();
     state.notices.extend(networking.notices());
-    networking.detach();
     state.status = Status::Exited;
     state.pid = 0;
     state.exit_code = exit.code;
     state.oom_killed = exit.oom_killed;
     state.finished_at = timestamp::now();
-    if !spec.auto_remove {
-        let _ = state.save(&spec.container_dir);
+    // The end is told before the clearing up, which takes a while: by now nobody may take the container for one that
+    // runs, and its ports and names are free for the next. The lock stays until everything is gone.
+    let _ = state.save(&spec.container_dir);
+    networking.forwarder = None;
+    if spec.auto_remove {
+        state::release(spec);
     }
+    let clients = service.map(|service| service.tell_end(&exit));
+    drop(mounts);
+    let _ = spec.cgroup.remove();
+    networking.detach();
     leave(spec);
     drop(lock);
     if let Some(clients) = clients {
-        clients.finish(&exit);
+        clients.finish();
     }
 }
 
 /// Removes what the container had while it ran, and all of it when it was asked for.
 pub(super) fn leave(spec: &ContainerSpec) {
-    let _ = std::fs::remove_dir_all(&spec.run_dir);
     if spec.auto_remove {
-        let _ = std::fs::remove_dir_all(&spec.container_dir);
+        let _ = state::remove_container(spec);
     }
+    state::remove_run_dir(&spec.run_dir);
 }
 
 impl<'a> Service<'a> {
@@ -124,6 +133,7 @@ impl<'a> Service<'a> {
             poll: Poll::new()?,
             timer: Timer::new()?,
             clients: Clients::default(),
+            listener: control::listen(&spec.run_dir)?,
             log,
             input: Vec::new(),
             input_ends: false,
@@ -140,9 +150,8 @@ impl<'a> Service<'a> {
         starter: UnixStream,
         attach: bool,
     ) -> io::Result<Ended> {
-        let listener = control::listen(&self.spec.run_dir)?;
         self.poll.add(signals, ready::READ, SIGNALS)?;
-        self.poll.add(&listener, ready::READ, LISTENER)?;
+        self.poll.add(&self.listener, ready::READ, LISTENER)?;
         self.poll.add(&self.timer, ready::READ, TIMER)?;
         let Streams { output, errors, .. } = &self.running.streams;
         for (fd, token) in [(output, OUTPUT), (errors, ERRORS)] {
@@ -169,7 +178,7 @@ impl<'a> Service<'a> {
                             return Ok(ended);
                         }
                     }
-                    LISTENER => self.accept(&listener),
+                    LISTENER => self.accept(),
                     OUTPUT => self.copy(Stream::Output, &mut buffer),
                     ERRORS => self.copy(Stream::Errors, &mut buffer),
                     INPUT => self.feed(),
@@ -190,7 +199,7 @@ impl<'a> Service<'a> {
                         }
                     }
                     TIMER => {
-                        self.timer.acknowledge()?;
+                        self.timer.acknowledge();
                         let _ = process::pidfd_send_signal(&self.running.pidfd, libc::SIGKILL);
                     }
                     token if token >= FIRST_TOKEN => {
@@ -215,8 +224,8 @@ impl<'a> Service<'a> {
         let _ = starter.write_all(&bytes);
     }
 
-    fn accept(&mut self, listener: &UnixListener) {
-        while let Ok((stream, _)) = listener.accept() {
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
             let _ = self.clients.add(&self.poll, stream, false);
         }
     }
@@ -227,7 +236,7 @@ impl<'a> Service<'a> {
             if signal != libc::SIGCHLD {
                 // The monitor is asked to end: so is the program, and it has a while for it.
                 let _ = process::pidfd_send_signal(&self.running.pidfd, self.spec.stop_signal);
-                self.timer.fire_after(GRACE)?;
+                self.timer.set(Some(GRACE))?;
             }
         }
         while let Ok(Some((pid, ended))) = process::reap_any() {
@@ -384,7 +393,15 @@ impl<'a> Service<'a> {
         self.log.finish();
     }
 
-    fn into_end(self) -> Clients {
+    /// Tells everybody who waits, with those who came at the last moment; who can't take it at once is kept.
+    fn tell_end(mut self, exit: &Exit) -> Clients {
+        self.accept();
+        for token in self.clients.tokens() {
+            for request in self.clients.dispatch(&self.poll, token, ready::READ) {
+                self.on_request(request);
+            }
+        }
+        self.clients.tell_end(&self.poll, exit);
         self.clients
     }
 }

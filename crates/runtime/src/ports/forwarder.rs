@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use coil_sys::event::{Event, Poll, Timer, ready};
 use coil_sys::socket::{self, Connecting, Transport};
 use coil_sys::socket_factory::SocketFactory;
-use coil_sys::socket_poll::{Poll, Readiness, Timer, Watch};
 
 use super::datagram::{DATAGRAM, Sessions};
 use super::dialer::{Dialer, ForwarderLimits};
@@ -43,7 +43,7 @@ pub struct Forwarder {
     poll: Poll,
     timer: Timer,
     limits: ForwarderLimits,
-    events: Vec<(u64, Readiness)>,
+    events: Vec<Event>,
     listeners: Vec<Listener>,
     bound: Vec<BoundPort>,
     accepting: bool,
@@ -84,15 +84,14 @@ impl Forwarder {
         };
         let poll = Poll::new().map_err(broken)?;
         let timer = Timer::new().map_err(broken)?;
-        poll.add(timer.as_fd(), token(TIMER, 0), Watch::Readable)
+        poll.add(timer.as_fd(), ready::READ, token(TIMER, 0))
             .map_err(broken)?;
         for (index, listener) in listeners.iter().enumerate() {
             let fd = match &listener.socket {
                 HostSocket::Tcp(tcp) => tcp.as_fd(),
                 HostSocket::Udp(udp) => udp.as_fd(),
             };
-            poll.add(fd, token(LISTENER, index), Watch::Paused)
-                .map_err(broken)?;
+            poll.add(fd, 0, token(LISTENER, index)).map_err(broken)?;
         }
         Ok(Self {
             poll,
@@ -171,8 +170,8 @@ impl Forwarder {
     /// Only of the poll itself; a connection's failure ends that connection alone.
     pub fn dispatch(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
-        let outcome = self.poll.wait(&mut events, Some(Duration::ZERO));
-        for (token, _) in &events {
+        let outcome = self.poll.wait_into(&mut events, 0);
+        for Event { token, .. } in &events {
             let index = (token & 0xffff_ffff_ffff) as usize;
             match token >> 48 {
                 TIMER => self.on_timer()?,
@@ -205,8 +204,8 @@ impl Forwarder {
                 HostSocket::Tcp(tcp) => (tcp.as_fd(), accepting),
                 HostSocket::Udp(udp) => (udp.as_fd(), self.dialer.is_some()),
             };
-            let watch = if wanted { Watch::Readable } else { Watch::Paused };
-            self.poll.rearm(fd, token(LISTENER, index), watch)?;
+            let interest = if wanted { ready::READ } else { 0 };
+            self.poll.change(fd, interest, token(LISTENER, index))?;
         }
         Ok(())
     }
@@ -227,7 +226,7 @@ impl Forwarder {
     fn start_helper(&mut self) -> io::Result<()> {
         if let Some(Dialer::Namespace { user, net, .. }) = &self.dialer {
             let helper = SocketFactory::spawn(user.as_ref().map(AsFd::as_fd), net.as_fd())?;
-            self.poll.add(helper.as_fd(), token(HELPER, 0), Watch::Readable)?;
+            self.poll.add(helper.as_fd(), ready::READ, token(HELPER, 0))?;
             self.helper = Some(helper);
         }
         Ok(())
@@ -376,7 +375,7 @@ impl Forwarder {
                 let server = TcpStream::from(socket);
                 let _ = server.set_nodelay(true);
                 stream.stage = Stage::Connecting;
-                let watched = self.poll.add(server.as_fd(), token(STREAM, slot), Watch::Edges);
+                let watched = self.poll.add(server.as_fd(), ready::EDGES, token(STREAM, slot));
                 stream.server = Some(server);
                 if watched.is_err() {
                     self.finish(slot, true);
@@ -403,7 +402,7 @@ impl Forwarder {
         stream.stage = Stage::Open;
         if self
             .poll
-            .add(stream.client.as_fd(), token(STREAM, slot), Watch::Edges)
+            .add(stream.client.as_fd(), ready::EDGES, token(STREAM, slot))
             .is_err()
         {
             return self.finish(slot, true);
@@ -442,7 +441,8 @@ impl Forwarder {
                     .into_iter()
                     .flatten()
                     .try_for_each(|socket| {
-                        self.poll.rearm(socket.as_fd(), token(STREAM, slot), Watch::Edges)
+                        self.poll
+                            .change(socket.as_fd(), ready::EDGES, token(STREAM, slot))
                     });
                 if again.is_err() {
                     self.finish(slot, true);
@@ -549,10 +549,7 @@ impl Forwarder {
         let opened = address
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
             .and_then(|ip| socket::connect(socket.as_fd(), SocketAddr::new(ip, session.port)))
-            .and_then(|_| {
-                self.poll
-                    .add(socket.as_fd(), token(SESSION, slot), Watch::Readable)
-            });
+            .and_then(|_| self.poll.add(socket.as_fd(), ready::READ, token(SESSION, slot)));
         match opened {
             Ok(()) => session.open(socket),
             Err(_) => self.sessions.remove(slot),

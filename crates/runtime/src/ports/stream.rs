@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
 
 use coil_sys::socket;
-use coil_sys::socket_poll::Pipe;
+use coil_sys::splice::Pipe;
 
 /// What one direction may move before others get their turn, in bytes.
 const TURN: usize = 1 << 20;

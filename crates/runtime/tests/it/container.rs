@@ -4,7 +4,7 @@ use coil_runtime::capabilities;
 use coil_runtime::cgroup::{self, Facts};
 use coil_runtime::control::{Client, Exit};
 use coil_runtime::spec::ContainerSpec;
-use coil_runtime::state::State;
+use coil_runtime::state::{self, State};
 use coil_runtime::{ExecSpec, StartError, Started, Stdio3};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -111,8 +111,29 @@ impl Container {
         collect(&started.client.expect("attached"))
     }
 
+    /// Runs to the end of the clearing up.
+    pub(crate) fn run_and_leave(&self) -> Outcome {
+        let outcome = self.run();
+        self.wait_till_gone();
+        outcome
+    }
+
+    /// Waits for the monitor to be gone; the end of the program is told before.
+    pub(crate) fn wait_till_gone(&self) {
+        // What a process that was killed left is for `sweep`.
+        while state::is_alive(&self.spec.run_dir) {
+            std::thread::yield_now();
+        }
+    }
+
     pub(crate) fn state(&self) -> State {
         State::load(&self.spec.container_dir).expect("state")
+    }
+
+    /// The state as a listing finds it; none when there is no file of it.
+    pub(crate) fn try_state(&self) -> Option<State> {
+        let bytes = std::fs::read(self.spec.container_dir.join("state.json")).ok()?;
+        Some(serde_json::from_slice(&bytes).expect("a whole state"))
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -163,8 +184,8 @@ impl Drop for Container {
     fn drop(&mut self) {
         if let Ok(client) = Client::connect(&self.spec.run_dir) {
             let _ = client.signal(libc::SIGKILL);
-            let _ = Client::connect(&self.spec.run_dir).and_then(|c| c.wait());
         }
+        self.wait_till_gone();
         let _ = coil_runtime::sweep(&self.spec.container_dir, &self.spec.run_dir);
         let _ = std::fs::remove_dir_all(&self.home);
     }

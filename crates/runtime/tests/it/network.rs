@@ -440,14 +440,12 @@ fn ports_reach_an_app_that_listens_on_loopback_in_its_namespace() {
         let address: Vec<SocketAddr> = forwarder.bound().iter().map(|bound| bound.addresses[0]).collect();
         let (stop, stopped) = std::os::unix::net::UnixStream::pair().unwrap();
         let serving = std::thread::spawn(move || {
-            use coil_sys::socket_poll::{Poll, Watch};
+            use coil_sys::event::{Poll, ready};
             let poll = Poll::new().unwrap();
-            poll.add(stopped.as_fd(), 0, Watch::Readable).unwrap();
-            poll.add(forwarder.as_fd(), 1, Watch::Readable).unwrap();
-            let mut events = Vec::new();
+            poll.add(&stopped, ready::READ, 0).unwrap();
+            poll.add(&forwarder, ready::READ, 1).unwrap();
             loop {
-                poll.wait(&mut events, None).unwrap();
-                if events.iter().any(|(token, _)| *token == 0) {
+                if poll.wait(-1).unwrap().iter().any(|event| event.token == 0) {
                     return;
                 }
                 forwarder.dispatch().unwrap();

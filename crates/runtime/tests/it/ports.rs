@@ -3,10 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise stops there")]
 
 use coil_runtime::ports::{BindError, Dialer, Forwarder, ForwarderLimits, PortMapping, Protocol};
-use coil_sys::socket_poll::{Poll, Watch};
+use coil_sys::event::{Poll, ready};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -28,12 +27,10 @@ impl Served {
         let (stop, stopped) = UnixStream::pair().unwrap();
         let thread = std::thread::spawn(move || {
             let poll = Poll::new().unwrap();
-            poll.add(stopped.as_fd(), 0, Watch::Readable).unwrap();
-            poll.add(forwarder.as_fd(), 1, Watch::Readable).unwrap();
-            let mut events = Vec::new();
+            poll.add(&stopped, ready::READ, 0).unwrap();
+            poll.add(&forwarder, ready::READ, 1).unwrap();
             loop {
-                poll.wait(&mut events, None).unwrap();
-                if events.iter().any(|(token, _)| *token == 0) {
+                if poll.wait(-1).unwrap().iter().any(|event| event.token == 0) {
                     return forwarder.take_notices();
                 }
                 forwarder.dispatch().unwrap();
@@ -443,12 +440,11 @@ fn idle_datagram_clients_are_forgotten() {
         .send_to(b"once", forwarder.bound()[0].addresses[0])
         .unwrap();
     let poll = Poll::new().unwrap();
-    poll.add(forwarder.as_fd(), 0, Watch::Readable).unwrap();
-    let mut events = Vec::new();
+    poll.add(&forwarder, ready::READ, 0).unwrap();
     let mut most = 0;
     let begun = Instant::now();
     loop {
-        poll.wait(&mut events, None).unwrap();
+        poll.wait(-1).unwrap();
         forwarder.dispatch().unwrap();
         most = most.max(forwarder.active());
         if most == 1 && forwarder.active() == 0 {

@@ -99,7 +99,7 @@ fn namespaces_are_its_own() {
 #[test]
 fn output_code_and_log_are_kept() {
     let container = Container::new(&["echo", "hello", "err", "oh", "exit", "42"]);
-    let outcome = container.run();
+    let outcome = container.run_and_leave();
     assert_eq!(
         (outcome.output.as_str(), outcome.errors.as_str()),
         ("hello\n", "oh\n")
@@ -317,8 +317,9 @@ fn signals_and_waiting_go_through_the_monitor() {
     let waiting = container.client();
     container.client().signal(libc::SIGTERM).expect("signal");
     assert_eq!(waiting.wait().expect("end").code, 7);
-    assert!(!is_alive(&container.spec.run_dir));
     assert_eq!(collect(&client).output, "got 15\n");
+    container.wait_till_gone();
+    assert!(!container.spec.run_dir.exists());
 }
 
 #[test]
@@ -384,11 +385,48 @@ fn a_killed_monitor_takes_its_container_along() {
 }
 
 #[test]
-fn removal_leaves_nothing() {
+fn removal_leaves_nothing_and_frees_the_name_first() {
+    let mut container = Container::new(&["echo", "x"]);
+    let (own, taken) = (container.home.join("own-name"), container.home.join("taken-name"));
+    std::fs::write(&own, &container.spec.id).expect("name");
+    std::fs::write(&taken, "another").expect("name");
+    container.spec.auto_remove = true;
+    container.spec.release = vec![own.clone(), taken.clone()];
+    container.run();
+    assert!(!own.exists(), "the next container may be called so at once");
+    container.wait_till_gone();
+    assert!(!container.spec.container_dir.exists());
+    assert!(!container.spec.run_dir.exists());
+    assert_eq!(std::fs::read_to_string(taken).expect("name"), "another");
+    for directory in container.spec.cgroup.directories() {
+        assert!(!directory.exists(), "{}", directory.display());
+    }
+}
+
+#[test]
+fn an_end_that_was_told_is_never_seen_as_running() {
     let mut container = Container::new(&["echo", "x"]);
     container.spec.auto_remove = true;
-    container.run();
-    assert!(!container.spec.container_dir.exists());
+    let watched = container.spec.container_dir.clone();
+    let outcome = container.run();
+    assert_eq!(outcome.exit.code, 0);
+    // From now on a listing sees that it has ended, or nothing of it.
+    while watched.join("spec.json").exists() {
+        match container.try_state() {
+            Some(state) => assert_eq!(state.status, Status::Exited),
+            None => assert!(!watched.join("spec.json").exists()),
+        }
+    }
+}
+
+#[test]
+fn a_container_starts_again_while_its_last_monitor_clears_up() {
+    let container = Container::new(&["echo", "x"]);
+    for _ in 0..5 {
+        assert_eq!(container.run().output, "x\n");
+        assert_eq!(container.state().status, Status::Exited);
+    }
+    container.wait_till_gone();
     assert!(!container.spec.run_dir.exists());
 }
 
@@ -397,4 +435,52 @@ fn a_slow_reader_slows_the_program_and_loses_nothing() {
     let container = Container::new(&["flood", "8"]);
     let outcome = container.run();
     assert_eq!(outcome.output.len(), 8 << 20);
+}
+
+#[test]
+fn a_command_that_is_killed_while_it_starts_leaves_nothing() {
+    use std::io::Read;
+    let places = ["", "run", "run/lock", "container/hosts", "container/state.json"];
+    for place in places {
+        let mut container = Container::new(&["echo", "x"]);
+        container.spec.auto_remove = true;
+        std::fs::create_dir_all(&container.spec.container_dir).expect("directory");
+        let bytes = serde_json::to_vec(&container.spec).expect("JSON");
+        std::fs::write(container.spec.container_dir.join("spec.json"), bytes).expect("spec");
+        // Descriptor 9 is the monitor's too: its end tells that nobody is left.
+        let mut command = std::process::Command::new("sh")
+            .args(["-c", "exec \"$0\" internal run \"$1\" 9>&1 >/dev/null"])
+            .args([&crate::container::exe(), &container.spec.container_dir])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("shell");
+        let watched = match place.split_once('/') {
+            Some(("run", file)) => container.spec.run_dir.join(file),
+            Some((_, file)) => container.spec.container_dir.join(file),
+            None if place.is_empty() => container.home.clone(),
+            None => container.spec.run_dir.clone(),
+        };
+        // A step that is over already will do as well: the end is what is looked at.
+        while !watched.exists() && command.try_wait().expect("command").is_none() {
+            std::hint::spin_loop();
+        }
+        command.kill().expect("kill");
+        let mut rest = Vec::new();
+        command
+            .stdout
+            .take()
+            .expect("output")
+            .read_to_end(&mut rest)
+            .expect("the end");
+        command.wait().expect("command");
+        coil_runtime::sweep(&container.spec.container_dir, &container.spec.run_dir).expect("swept");
+        assert!(!container.spec.run_dir.exists(), "{place}");
+        assert!(
+            place.is_empty() || !container.spec.container_dir.exists(),
+            "{place}"
+        );
+        for directory in container.spec.cgroup.directories() {
+            assert!(!directory.exists(), "{}", directory.display());
+        }
+    }
 }
