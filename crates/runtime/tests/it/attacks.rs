@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn replace(container: &Container, path: &str, target: &str) {
     let place = container.spec.layers[0].join(path);
@@ -61,6 +62,120 @@ fn mount_destinations_stay_inside() {
         }
         assert!(!Path::new("/etc/out").exists());
     }
+}
+
+#[test]
+fn a_destination_that_is_swapped_for_a_link_stays_inside() {
+    // Another container has the same volume, and swaps a directory of it with a link while ours is made.
+    let home = Container::new(&[]);
+    let (volume, data, outside) = (
+        home.home.join("volume"),
+        home.home.join("data"),
+        home.home.join("outside"),
+    );
+    for directory in [&volume.join("place"), &data, &outside] {
+        std::fs::create_dir_all(directory).expect("directory");
+    }
+    std::fs::write(data.join("mark"), "marked\n").expect("mark");
+    symlink(&outside, volume.join("link")).expect("link");
+    let (swapping, stop) = (volume.clone(), std::sync::Arc::new(AtomicBool::new(false)));
+    let stopped = stop.clone();
+    let swapper = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            coil_sys::file::exchange(&swapping.join("place"), &swapping.join("link")).expect("swap");
+        }
+    });
+    for _ in 0..30 {
+        let mut container = Container::new(&["cat", "/proc/self/mountinfo"]);
+        let bind = |source: &Path, destination: &str| Mount {
+            kind: MountKind::Bind {
+                source: source.to_owned(),
+            },
+            destination: destination.to_owned(),
+            read_only: false,
+            options: Vec::new(),
+        };
+        container.spec.mounts = vec![bind(&volume, "/volume"), bind(&data, "/volume/place/deep")];
+        match container.start() {
+            Err(error) => assert!(error.to_string().starts_with("cannot mount"), "{error}"),
+            Ok(started) => {
+                let outcome = crate::container::collect(&started.client.expect("attached"));
+                let source = data.to_str().expect("text");
+                let mounts = outcome
+                    .output
+                    .lines()
+                    .filter(|l| l.split(' ').any(|f| source.ends_with(f) && f != "/"));
+                assert_eq!(mounts.count(), 1, "{}", outcome.output);
+            }
+        }
+        // Neither a mount nor a directory for it was made where the link leads on the host.
+        assert_eq!(std::fs::read_dir(&outside).expect("outside").count(), 0);
+    }
+    stop.store(true, Ordering::Relaxed);
+    swapper.join().expect("swapper");
+}
+
+#[test]
+fn a_null_device_of_the_image_uncovers_nothing() {
+    let mut container = Container::new(&[
+        "mode",
+        "/proc/keys",
+        "write",
+        "/proc/keys",
+        "cat",
+        "/proc/keys",
+        "mode",
+        "/dev/null",
+    ]);
+    container.spec.capabilities.clear();
+    replace(&container, "dev/null", "/proc/sys/kernel/core_pattern");
+    let before = std::fs::read("/proc/sys/kernel/core_pattern").expect("core pattern");
+    let outcome = container.run();
+    assert_eq!(
+        outcome.output,
+        "/proc/keys 20666 0:0\nwrite /proc/keys ok\n/dev/null 20666 0:0\n"
+    );
+    assert_eq!(
+        std::fs::read("/proc/sys/kernel/core_pattern").expect("core pattern"),
+        before
+    );
+}
+
+#[test]
+fn nothing_is_read_of_hidden_paths() {
+    let mut container = Container::new(&[]);
+    let hidden: Vec<String> = container
+        .spec
+        .masked_paths
+        .iter()
+        .filter(|path| Path::new(path).exists())
+        .cloned()
+        .collect();
+    assert!(hidden.iter().any(|path| path == "/proc/interrupts"), "{hidden:?}");
+    for path in &hidden {
+        let word = if Path::new(path).is_dir() { "list" } else { "cat" };
+        container.spec.args.extend([word.to_owned(), path.clone()]);
+    }
+    assert_eq!(container.run().output, "");
+    // Keys are the container's own, not the host's.
+    assert_eq!(Container::new(&["calls"]).run().field("keyctl"), "EPERM");
+}
+
+#[test]
+fn a_command_that_joins_cannot_be_looked_into() {
+    let container = Container::new(&["spy", "echo", "done"]);
+    let started = container.started();
+    for _ in 0..20 {
+        let (_, code) = container
+            .exec(&container.exec_spec(&["echo", "x"]))
+            .expect("exec");
+        assert_eq!(code, 0);
+    }
+    container
+        .exec(&container.exec_spec(&["write", "/stop"]))
+        .expect("exec");
+    let outcome = crate::container::collect(&started.client.expect("attached"));
+    assert_eq!(outcome.output, "done\n");
 }
 
 #[test]
@@ -196,7 +311,7 @@ fn a_version_2_group_confines_devices() {
         read_only: false,
         options: Vec::new(),
     }];
-    let outcome = container.run();
+    let outcome = container.run_and_leave();
     assert_eq!(outcome.field("write /dev/null"), "ok");
     assert_eq!(outcome.field("open /dev/made"), "EPERM");
     assert!(outcome.output.contains("0::/\n"), "{}", outcome.output);

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise stops there")]
 
 use crate::container::Container;
+use crate::rootless::{as_user, make_rootless};
 use coil_runtime::network::{BridgeSpec, NameSettings, NetworkSpec};
 use coil_runtime::ports::{PortMapping, Protocol};
+use coil_runtime::state::Status;
 use coil_sys::netlink_route::Route;
 use coil_sys::process::unshare;
 use std::io::{ErrorKind, Read};
@@ -107,6 +109,78 @@ fn an_isolated_container_is_reached_on_its_loopback() {
         let container = serving("127.0.0.1", NetworkSpec::Isolated(NameSettings::default()));
         let _started = container.started();
         assert_eq!(greeting(&container), "hello");
+    });
+}
+
+/// A published container of an ordinary user, from its start till the test has looked.
+fn of_a_user(listen: &str, look: impl FnOnce(&Container)) {
+    let mut container = serving(listen, NetworkSpec::Isolated(NameSettings::default()));
+    make_rootless(&mut container, 0);
+    let mut command = as_user(&container, "run", &[]).spawn().unwrap();
+    while container
+        .try_state()
+        .is_none_or(|state| state.status != Status::Running)
+    {
+        std::thread::yield_now();
+    }
+    look(&container);
+    container.client().signal(libc::SIGKILL).unwrap();
+    assert_eq!(command.wait().unwrap().code(), Some(137));
+}
+
+#[test]
+fn a_users_container_is_reached() {
+    on_a_host(|| {
+        for listen in ["0.0.0.0", "127.0.0.1"] {
+            of_a_user(listen, |container| assert_eq!(greeting(container), "hello"));
+        }
+    });
+}
+
+/// The bytes that a container's monitor and its helper have for themselves alone.
+fn private_memory(container: &Container) -> u64 {
+    let init = container.state().pid;
+    let status = std::fs::read_to_string(format!("/proc/{init}/status")).unwrap();
+    let monitor = status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))
+        .unwrap();
+    let monitor = monitor.trim();
+    let children = std::fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
+    let of = |pid: &str| -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Private_Dirty:"))
+            .unwrap();
+        line.trim()
+            .strip_suffix(" kB")
+            .unwrap()
+            .trim()
+            .parse::<u64>()
+            .unwrap()
+            << 10
+    };
+    let helpers = children.split_whitespace().filter(|pid| pid.parse() != Ok(init));
+    helpers.chain([monitor]).map(of).sum()
+}
+
+#[test]
+fn a_monitor_that_serves_a_port_is_small() {
+    const MOST: u64 = 2 << 20;
+    on_a_host(|| {
+        for network in [bridge(), NetworkSpec::Isolated(NameSettings::default())] {
+            let container = serving("0.0.0.0", network);
+            let _started = container.started();
+            assert_eq!(greeting(&container), "hello");
+            let bytes = private_memory(&container);
+            assert!(bytes < MOST, "{bytes}");
+        }
+        of_a_user("0.0.0.0", |container| {
+            assert_eq!(greeting(container), "hello");
+            let bytes = private_memory(container);
+            assert!(bytes < MOST, "{bytes}");
+        });
     });
 }
 

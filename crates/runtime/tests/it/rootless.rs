@@ -4,15 +4,15 @@ use crate::container::{Container, default_bits, exe};
 use coil_runtime::cgroup::CgroupPlan;
 use coil_runtime::network::{NameSettings, NetworkSpec};
 use coil_runtime::spec::IdMap;
-use coil_runtime::state::is_alive;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// A user that no host has.
-const USER: u32 = 12345;
+pub(crate) const USER: u32 = 12345;
 
-fn give(path: &Path) {
+/// Gives files to that user.
+pub(crate) fn give(path: &Path) {
     std::os::unix::fs::lchown(path, Some(USER), Some(USER)).expect("chown");
     if path.is_dir() && !path.is_symlink() {
         for entry in std::fs::read_dir(path).expect("directory") {
@@ -23,6 +23,12 @@ fn give(path: &Path) {
 
 fn container(words: &[&str], inside: u32) -> Container {
     let mut container = Container::new(words);
+    make_rootless(&mut container, inside);
+    container
+}
+
+/// Makes a container one of that user's.
+pub(crate) fn make_rootless(container: &mut Container, inside: u32) {
     container.spec.id_map = IdMap::one(inside, inside, USER, USER);
     container.spec.user.uid = inside;
     container.spec.user.gid = inside;
@@ -30,17 +36,16 @@ fn container(words: &[&str], inside: u32) -> Container {
         reason: "control groups are version 1 here".to_owned(),
     };
     std::fs::create_dir_all(&container.spec.container_dir).expect("directory");
-    write_spec(&container);
-    container
+    write_spec(container);
 }
 
-fn write_spec(container: &Container) {
+pub(crate) fn write_spec(container: &Container) {
     let bytes = serde_json::to_vec(&container.spec).expect("JSON");
     std::fs::write(container.spec.container_dir.join("spec.json"), bytes).expect("spec");
     give(&container.home);
 }
 
-fn as_user(container: &Container, role: &str, words: &[&str]) -> Command {
+pub(crate) fn as_user(container: &Container, role: &str, words: &[&str]) -> Command {
     let mut command = Command::new(exe());
     command
         .args(["internal", role])
@@ -134,7 +139,8 @@ fn root_inside_is_the_user_outside() {
         std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(file).expect("file")),
         USER
     );
-    assert!(!is_alive(&container.spec.run_dir));
+    container.wait_till_gone();
+    assert!(!container.spec.run_dir.exists());
 }
 
 #[test]
@@ -232,4 +238,15 @@ fn namespaces_are_its_own() {
         let host = std::fs::read_link(format!("/proc/self/ns/{name}")).expect("link");
         assert_ne!(host.to_str(), Some(inside), "{name}");
     }
+}
+
+#[test]
+fn removal_leaves_nothing() {
+    let mut container = container(&["write", "/file", "mkdir", "/tmp/x"], 0);
+    container.spec.auto_remove = true;
+    write_spec(&container);
+    assert_eq!(output(&container).status.code(), Some(0));
+    container.wait_till_gone();
+    assert!(!container.spec.container_dir.exists());
+    assert!(!container.spec.run_dir.exists());
 }
