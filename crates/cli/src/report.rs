@@ -87,6 +87,7 @@ impl Failure {
     }
 
     /// The text without the data root.
+    #[cfg(test)]
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -115,7 +115,7 @@ mod tests {
             ("/nowhere/a".into(), false)
         );
         let environment = Environment::of(&[("HOME", "/nowhere/home")]);
-        assert_eq!(data_root(None, &environment, 0).expect("a root").1, true);
+        assert!(data_root(None, &environment, 0).expect("a root").1);
         let user = data_root(None, &environment, 7).expect("a root");
         assert_eq!(user, ("/nowhere/home/.local/share/coil".into(), true));
         let environment = Environment::of(&[("HOME", "/h"), ("XDG_DATA_HOME", "/nowhere/data")]);

@@ -53,7 +53,9 @@ impl Doctor {
         }
         let missing = facts.iter().filter(|fact| fact.ok == Answer::No).count();
         output::line("");
-        output::line("coil pack needs none of this: a place to write to and the package index are enough.");
+        output::line(
+            "coil pack needs no namespaces, cgroups or mounts: a place to write to and the package index are enough.",
+        );
         output::line(&match missing {
             0 => "coil run has all that it needs.".to_owned(),
             1 => "coil run lacks one thing, as told above.".to_owned(),

@@ -214,8 +214,37 @@ fn explain(image: &PackedImage) {
             "layer {:<4}{kind:<13}{size:>8}, {unpacked:>8} unpacked   {digest}",
             number + 1
         ));
-        for package in &layer.packages {
-            output::line(&format!("            {package}"));
+        for line in wrapped(&layer.packages) {
+            output::line(&format!("            {line}"));
         }
+    }
+}
+
+/// Joins words with commas into lines that fit beside an indentation.
+fn wrapped(words: &[String]) -> Vec<String> {
+    const WIDTH: usize = 96;
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut().filter(|line| line.len() + word.len() < WIDTH) {
+            Some(line) => line.extend([", ", word]),
+            None => lines.push(word.clone()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_packages_are_wrapped() {
+        let words: Vec<String> = (0..20).map(|number| format!("package-{number} 1.0")).collect();
+        let lines = wrapped(&words);
+        assert!(
+            lines.len() > 1 && lines.iter().all(|line| line.len() <= 98),
+            "{lines:?}"
+        );
+        assert_eq!(lines.join(", "), words.join(", "));
     }
 }
