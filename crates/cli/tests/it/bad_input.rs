@@ -72,12 +72,21 @@ fn with_index() -> (Context, PackageIndex) {
     (context, index)
 }
 
-/// A wheel that no other test's download can stand for: its version is its own.
+/// A wheel that no download of another run can stand for.
 fn wheel(version: &str) -> WheelBuilder {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970");
+    let seed = u64::from(now.subsec_nanos()) << 32 | now.as_secs();
     let noise: String = (0..4000_u64)
-        .map(|n| format!("x{} = {}\n", n, n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        .map(|n| format!("x{n} = {}\n", (n + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
         .collect();
     WheelBuilder::new("coil_test_thing", version).file("coil_test_thing.py", noise)
+}
+
+/// A complete requirements file with hashes: nothing is left to resolve, coil itself asks the index.
+fn pinned(version: &str, digest: &coil_oci::Digest) -> String {
+    format!("coil-test-thing=={version} --hash=sha256:{}\n", digest.hex())
 }
 
 #[test]
@@ -132,9 +141,14 @@ fn a_lock_out_of_date() {
 #[test]
 fn no_wheel_for_the_target() {
     let (context, index) = with_index();
-    index.add(&wheel("1.1").tag("cp311-cp311-win_amd64"));
-    index.add(&wheel("1.1").tag("cp311-cp311-macosx_11_0_arm64"));
-    let project = project(&context, "no-wheel", "coil-test-thing==1.1\n");
+    let windows = index.add(&wheel("1.1").tag("cp311-cp311-win_amd64"));
+    let apple = index.add(&wheel("1.1").tag("cp311-cp311-macosx_11_0_arm64"));
+    let requirements = format!(
+        "{} --hash=sha256:{}\n",
+        pinned("1.1", &windows).trim_end(),
+        apple.hex()
+    );
+    let project = project(&context, "no-wheel", &requirements);
     refused(&context, &project, &[]).refusal(&["coil-test-thing", "1.1", "win_amd64", "macosx_11_0_arm64"]);
 }
 
@@ -151,9 +165,9 @@ fn no_such_version() {
 #[test]
 fn a_wheel_with_another_hash() {
     let (context, index) = with_index();
-    index.add(&wheel("1.3"));
+    let digest = index.add(&wheel("1.3"));
     index.fail("/files/", Fault::WrongByte, 99);
-    let one = project(&context, "wrong-byte", "coil-test-thing==1.3\n");
+    let one = project(&context, "wrong-byte", &pinned("1.3", &digest));
     refused(&context, &one, &[]).refusal(&["coil_test_thing-1.3-py3-none-any.whl", "sha256"]);
 
     let (context, index) = with_index();
@@ -170,9 +184,9 @@ fn a_wheel_with_another_hash() {
 #[test]
 fn a_cut_download_is_resumed() {
     let (context, index) = with_index();
-    index.add(&wheel("1.5"));
+    let digest = index.add(&wheel("1.5"));
     index.fail(".whl", Fault::Cut(5000), 2);
-    let project = project(&context, "cut", "coil-test-thing==1.5\n");
+    let project = project(&context, "cut", &pinned("1.5", &digest));
     context
         .coil(["pack".as_ref(), project.as_os_str()])
         .run()
@@ -188,10 +202,10 @@ fn a_cut_download_is_resumed() {
 #[test]
 fn a_server_error_is_tried_again() {
     let (context, index) = with_index();
-    index.add(&wheel("1.6"));
+    let digest = index.add(&wheel("1.6"));
     index.fail("/simple/", Fault::Status(503), 1);
     index.fail(".whl", Fault::HangUp, 1);
-    let project = project(&context, "again", "coil-test-thing==1.6\n");
+    let project = project(&context, "again", &pinned("1.6", &digest));
     context
         .coil(["pack".as_ref(), project.as_os_str()])
         .run()
@@ -201,8 +215,8 @@ fn a_server_error_is_tried_again() {
 #[test]
 fn an_index_that_fails() {
     let (context, index) = with_index();
-    index.add(&wheel("1.7"));
-    let project = project(&context, "index-fails", "coil-test-thing==1.7\n");
+    let digest = index.add(&wheel("1.7"));
+    let project = project(&context, "index-fails", &pinned("1.7", &digest));
     for (fault, words) in [
         (Fault::Status(500), &["500"][..]),
         (Fault::Status(401), &["401"]),
@@ -218,9 +232,9 @@ fn an_index_that_fails() {
 #[test]
 fn credentials_are_used_and_never_shown() {
     let (mut context, index) = with_index();
-    index.add(&wheel("1.8"));
+    let digest = index.add(&wheel("1.8"));
     index.require("bWU6aHVudGVyMg=="); // me:hunter2
-    let project = project(&context, "credentials", "coil-test-thing==1.8\n");
+    let project = project(&context, "credentials", &pinned("1.8", &digest));
     let anonymous = refused(&context, &project, &[]).refusal(&["401"]);
     assert!(
         anonymous.stderr().contains("netrc") || anonymous.stderr().contains("PIP_INDEX_URL"),

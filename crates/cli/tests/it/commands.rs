@@ -85,7 +85,7 @@ fn the_data_root_is_a_flag_too() {
 fn doctor_says_what_works() {
     let context = fresh();
     let report = context.coil(["doctor"]).run();
-    for subject in ["overlay", "cgroup", "namespace", "pack"] {
+    for subject in ["overlay", "control group", "namespace", "pack"] {
         assert!(
             report.stdout().to_lowercase().contains(subject),
             "nothing about {subject}\n{report}"

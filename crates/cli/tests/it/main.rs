@@ -33,17 +33,22 @@ fn binary() -> String {
     std::env::var("COIL_TEST_REFERENCE").unwrap_or_else(|_| BINARY.to_owned())
 }
 
+/// Where the suite keeps its downloads and the shared data root; two runs at once need two.
+fn target() -> String {
+    std::env::var("COIL_TEST_TARGET").unwrap_or_else(|_| TARGET.to_owned())
+}
+
 /// An empty data root.
 fn fresh() -> Context {
-    Context::new(&binary(), TARGET)
+    Context::new(&binary(), &target())
 }
 
 /// The data root that these tests share: bases and images in it are made once.
 fn shared() -> Context {
-    Context::shared(&binary(), TARGET)
+    Context::shared(&binary(), &target())
 }
 
 /// An ordinary user's empty data root.
 fn user() -> Context {
-    Context::of_user(&binary(), TARGET, USER)
+    Context::of_user(&binary(), &target(), USER)
 }
