@@ -28,8 +28,8 @@ const RECORDS: &str = "debian-base-v1";
 /// Debian's archive of all packages that ever were.
 const SNAPSHOT: &str = "http://snapshot.debian.org/archive";
 const CONNECTIONS: usize = 8;
-/// An unpacker holds the window of its compression, 8 MiB as a rule.
-const MOST_UNPACKERS: usize = 4;
+/// An unpacker holds the window of its compression, 8 MiB as a rule, and the allocator keeps as much again.
+const MOST_UNPACKERS: usize = 3;
 
 /// How to make the layer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use coil_oci::{Digest, Hasher};
 
 /// How much of the tar goes into one gzip member; fixed, so that the bytes don't depend on the number of threads.
 const CHUNK: usize = 1 << 20;
-/// More threads would take more memory than they are worth: each holds a chunk before and after.
-const MOST_THREADS: usize = 12;
+/// More threads would take more memory than they are worth: there are two chunks for each, before or after packing.
+const MOST_THREADS: usize = 8;
 
 /// What is packed, and where the result is waited for.
 type Job = (Vec<u8>, SyncSender<io::Result<Vec<u8>>>);
@@ -34,7 +34,8 @@ pub fn compress(
         let mut chunks = Chunks {
             current: Vec::with_capacity(CHUNK),
             waiting: VecDeque::new(),
-            most_waiting: threads + 1,
+            // Chunks take unlike times; with some ahead no thread idles while the oldest is waited for.
+            most_waiting: 2 * threads,
             jobs,
             out,
             hasher: Hasher::new(),

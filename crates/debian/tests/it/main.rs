@@ -456,6 +456,9 @@ fn the_real_bookworm_is_the_same_each_time_and_its_python_works() {
         };
     for arch in [Arch::Amd64, Arch::Arm64] {
         let (store, layer) = assemble(&format!("a-{arch}"), arch, 0o022, 2, false);
+        if arch == Arch::Amd64 {
+            assert_little_memory();
+        }
         // All that the second needs is kept, so it needs no network.
         let (_, again) = assemble(&format!("b-{arch}"), arch, 0o077, 5, true);
         assert_eq!(layer, again);
@@ -487,6 +490,14 @@ fn the_real_bookworm_is_the_same_each_time_and_its_python_works() {
             run_python(&root, arch);
         }
     }
+}
+
+/// Neither the lists nor a base are ever in memory as a whole, which would be 125 MB and 220.
+fn assert_little_memory() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak: u64 = peak.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 90_000, "{peak} kB at the most");
 }
 
 /// Unpacks with all that a user who isn't root could have, too: times, links and modes.
