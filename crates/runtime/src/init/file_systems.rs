@@ -8,7 +8,7 @@ use coil_sys::file::{self, magic};
 use coil_sys::mount::{self, NewFileSystem, attribute};
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 const STAGE: &str = "file systems";
@@ -51,21 +51,24 @@ pub(super) fn root(spec: &ContainerSpec) -> Result<Root, Failure> {
     }
 }
 
-/// None when the kernel is too old for a layer at a time (before 6.7).
+/// Whether the kernel takes a layer at a time (Linux 6.7). Before 6.5 it took any word, and complained at the mount.
+fn takes_single_layers() -> bool {
+    let refused_for_what_it_says = |overlay: NewFileSystem| {
+        overlay.set("lowerdir+", "").is_err() && overlay.complaint().is_none_or(|text| !text.contains("nknown"))
+    };
+    NewFileSystem::open("overlay").is_ok_and(refused_for_what_it_says)
+}
+
+/// None when the kernel is too old for a layer at a time.
 fn overlay(spec: &ContainerSpec) -> Result<Option<OwnedFd>, Failure> {
     let what = "cannot mount the layers";
-    let Ok(overlay) = NewFileSystem::open("overlay") else {
+    if !takes_single_layers() {
         return Ok(None);
-    };
-    let mut first = true;
+    }
+    let overlay = NewFileSystem::open("overlay").stage(STAGE, what)?;
     for layer in spec.layers.iter().rev() {
-        match overlay.set_path("lowerdir+", layer) {
-            Err(error) if first && error.raw_os_error() == Some(libc::EINVAL) && layer.exists() => {
-                return Ok(None);
-            }
-            other => other.stage(STAGE, format_args!("layer {}", layer.display()))?,
-        }
-        first = false;
+        let described = format_args!("layer {}", layer.display());
+        overlay.set_path("lowerdir+", layer).stage(STAGE, described)?;
     }
     let complain = |error: io::Error| match overlay.complaint() {
         Some(complaint) => Failure::new(STAGE, format_args!("{what} ({complaint})"), &error),
@@ -87,16 +90,20 @@ fn overlay(spec: &ContainerSpec) -> Result<Option<OwnedFd>, Failure> {
     overlay.mount(0).map(Some).map_err(complain)
 }
 
+/// By descriptors: the options must fit in a page, and a path may hold a colon or a comma.
 fn classic_overlay(spec: &ContainerSpec, place: &Path) -> io::Result<()> {
-    let lower: Vec<String> = spec
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let layers: Vec<OwnedFd> = spec
         .layers
         .iter()
         .rev()
-        .map(|l| l.display().to_string())
-        .collect();
-    let directory = spec.container_dir.display();
+        .map(|layer| file::open(layer, flags))
+        .collect::<io::Result<_>>()?;
+    let directory = file::open(&spec.container_dir, flags)?;
+    let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let (lower, own) = (layers.iter().map(path).collect::<Vec<_>>(), path(&directory));
     let mut options = format!(
-        "lowerdir={},upperdir={directory}/upper,workdir={directory}/work",
+        "lowerdir={},upperdir={own}/upper,workdir={own}/work",
         lower.join(":")
     );
     if !spec.id_map.is_identity() {
