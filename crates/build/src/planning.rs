@@ -193,7 +193,8 @@ impl Packer<'_> {
         let suite = Suite::named(&python.suite).ok_or_else(|| unknown_base(&python.suite))?;
         let archs = platforms(request, pyproject.as_ref())?;
         let mut lock = LockFile::read(files, request.locked)?;
-        let archive = Archive::new(self.fetcher.clone(), self.store.clone(), (self.sources)());
+        let archive = Archive::new(self.fetcher.clone(), self.store.clone(), (self.sources)())
+            .allow_expired(self.allow_expired);
         let mut platforms = Vec::new();
         let mut packages = Vec::new();
         let mut notes = project.notes.clone();

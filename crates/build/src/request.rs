@@ -50,6 +50,8 @@ pub struct Packer<'a> {
     pub index: &'a IndexSettings,
     /// Reads Debian's mirrors from the host's configuration; asked only when a base must be found or fetched.
     pub sources: &'a (dyn Fn() -> SourcesConfig + Sync),
+    /// Whether an index whose time has run out is taken all the same.
+    pub allow_expired: bool,
     /// uv, where it is installed.
     pub uv: Option<&'a Path>,
     /// Environment for uv: certificates, proxies, the netrc file.

@@ -50,6 +50,7 @@ pub fn pack(
         fetcher: &fetcher,
         index: &network.index,
         sources: &|| SourcesConfig::from_host(APT.as_ref()),
+        allow_expired: settings.allow_expired(),
         uv: network.uv.as_deref(),
         uv_environment: &network.uv_environment,
         progress,

@@ -81,6 +81,13 @@ impl Settings {
         Ok(Engine::new(store, options))
     }
 
+    /// Whether Debian's indices are taken although their time has run out (`COIL_ALLOW_EXPIRED`).
+    pub fn allow_expired(&self) -> bool {
+        self.environment
+            .text("COIL_ALLOW_EXPIRED")
+            .is_some_and(|text| text != "0" && text != "false")
+    }
+
     /// How the network is reached.
     pub fn network(&self, offline: bool) -> NetworkSettings {
         let said = self

@@ -22,6 +22,9 @@ use crate::{Client, Engine, clock, lifecycle, words};
 /// The time between the request to stop and the kill, as Docker's.
 const STOP_TIMEOUT: u64 = 10;
 const SIGTERM: i32 = 15;
+/// What an ordinary user's container has less than root's, said when no network was asked for.
+const NO_WAY_OUT: &str = "the container reaches no other machine, since an ordinary user can make no bridge; \
+    --network host gives it the host's network";
 
 /// What `coil run` was asked for.
 #[derive(Debug, Clone, Default)]
@@ -260,17 +263,24 @@ impl Engine {
             name: name.clone(),
             ..record
         };
+        spec.release.push(self.store.name_path(&name));
         let started = self
             .make(&record, &mut spec)
             .and_then(|()| start(&self.options.program, &spec, request.attach).map_err(RunError::Start));
         drop(lease);
         match started {
-            Ok(started) => Ok(Created {
-                id,
-                name,
-                notices: started.notices,
-                client: started.client,
-            }),
+            Ok(started) => {
+                let mut notices = started.notices;
+                if request.network.is_none() && matches!(spec.network, NetworkSpec::Isolated(_)) {
+                    notices.push(NO_WAY_OUT.to_owned());
+                }
+                Ok(Created {
+                    id,
+                    name,
+                    notices,
+                    client: started.client,
+                })
+            }
             Err(error) => {
                 self.discard(&record.id, &name, &spec);
                 Err(error)

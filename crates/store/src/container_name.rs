@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use crate::{Store, layout};
 
 impl Store {
-    fn name_path(&self, name: &str) -> PathBuf {
+    /// The file of a container's name, whether it is there or not.
+    pub fn name_path(&self, name: &str) -> PathBuf {
         self.root().join(layout::NAMES).join(name)
     }
 

@@ -25,8 +25,7 @@ pub use collect::Collected;
 pub use error::StoreError;
 pub use image::{Image, NamedImage};
 pub use lease::Lease;
-pub use snapshot::Ownership;
-pub use unpack::UnpackError;
+pub use unpack::{Ownership, UnpackError};
 
 /// Where a store is and what it must know of the machine.
 #[derive(Debug, Clone)]

@@ -8,17 +8,8 @@ use std::path::{Path, PathBuf};
 use coil_oci::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::unpack::{UnpackError, unpack_layer};
+use crate::unpack::{Ownership, UnpackError, count_tree, unpack_layer};
 use crate::{Store, StoreError, layout};
-
-/// Whom unpacked files belong to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ownership {
-    /// Whom the layer says; needs root.
-    Layer,
-    /// Whoever unpacks: for a user namespace that maps one id.
-    Unpacker,
-}
 
 /// What is known of a snapshot; `mark` beside its `tree`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -148,21 +139,4 @@ impl Store {
         }
         false
     }
-}
-
-/// Entries below a folder, and the bytes of its files.
-pub(crate) fn count_tree(folder: &Path) -> io::Result<(u64, u64)> {
-    let mut total = (0, 0);
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let meta = entry.metadata()?;
-        total.0 += 1;
-        if meta.is_dir() {
-            let below = count_tree(&entry.path())?;
-            total = (total.0 + below.0, total.1 + below.1);
-        } else if meta.is_file() {
-            total.1 += meta.len();
-        }
-    }
-    Ok(total)
 }

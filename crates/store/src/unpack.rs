@@ -13,14 +13,21 @@ use std::path::{Component, Path, PathBuf};
 use coil_oci::{Digest, Hasher, media_type};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 
-use crate::Ownership;
-
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
 /// More entries than any real layer has.
 const MOST_ENTRIES: u64 = 2_000_000;
 /// How many symbolic links a path's parents may hold.
 const MOST_LINKS: usize = 40;
+
+/// Whom unpacked files belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// Whom the layer says; needs root.
+    Layer,
+    /// Whoever unpacks: for a user namespace that maps one id.
+    Unpacker,
+}
 
 /// Why a layer could not be unpacked.
 #[derive(Debug)]
@@ -127,7 +134,7 @@ pub(crate) fn unpack_layer(
     .run(&mut reader)?;
     io::copy(&mut reader, &mut io::sink()).map_err(UnpackError::Stream)?;
     // Counted from the disk, as it will be compared later: an entry may have replaced another.
-    let (entries, bytes) = crate::snapshot::count_tree(folder).map_err(UnpackError::Stream)?;
+    let (entries, bytes) = count_tree(folder).map_err(UnpackError::Stream)?;
     Ok((Count { entries, bytes }, reader.hasher.finish()))
 }
 
@@ -406,6 +413,23 @@ impl Unpacker<'_> {
         }
         Ok(())
     }
+}
+
+/// Entries below a folder, and the bytes of its files.
+pub(crate) fn count_tree(folder: &Path) -> io::Result<(u64, u64)> {
+    let mut total = (0, 0);
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        total.0 += 1;
+        if meta.is_dir() {
+            let below = count_tree(&entry.path())?;
+            total = (total.0 + below.0, total.1 + below.1);
+        } else if meta.is_file() {
+            total.1 += meta.len();
+        }
+    }
+    Ok(total)
 }
 
 fn header_number(value: io::Result<Option<u32>>) -> u32 {

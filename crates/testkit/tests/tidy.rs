@@ -26,7 +26,12 @@ const EDGES: &[(&str, &[&str])] = &[
             "oci", "build", "plan", "python", "store", "runtime", "sys", "fetch", "debian", "wheel",
         ],
     ),
-    ("cli", &["engine", "oci", "build", "python"]),
+    (
+        "cli",
+        &[
+            "engine", "oci", "build", "python", "sys", "fetch", "debian", "wheel", "store",
+        ],
+    ),
     ("testkit", &["oci"]),
 ];
 
