@@ -5,10 +5,11 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
-use coil_build::PackError;
+use coil_build::{ExportError, PackError};
 use coil_engine::images::ImageError;
 use coil_engine::record::FindError;
 use coil_engine::{ContainerError, ExecError, RunError};
+use coil_python::{Diagnostic, Problem};
 use coil_store::StoreError;
 
 use crate::output;
@@ -117,6 +118,16 @@ impl Failure {
     }
 }
 
+/// What to do about a problem whose place says all else.
+fn diagnostic_help(diagnostic: &Diagnostic) -> Option<&'static str> {
+    match diagnostic.problem {
+        Problem::Syntax => Some("mend that line, and pack again"),
+        Problem::Unreadable => Some("let yourself read it, or leave it out by .dockerignore"),
+        Problem::LockOutOfDate => Some("lock the project again"),
+        _ => None,
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::of_store(&error)
@@ -126,8 +137,18 @@ impl From<StoreError> for Failure {
 impl From<PackError> for Failure {
     fn from(error: PackError) -> Self {
         match &error {
-            PackError::Project(diagnostic) => Self::spoken(diagnostic.to_string(), 1),
+            PackError::Project(diagnostic) => {
+                let failure = Self::spoken(diagnostic.to_string(), 1);
+                let help = diagnostic_help(diagnostic);
+                failure.maybe_help(help.filter(|_| diagnostic.help.is_none()))
+            }
             PackError::Store(error) => Self::of_store(error),
+            PackError::Export(ExportError::Io { path, source })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                let folder = path.parent().unwrap_or(Path::new("."));
+                Self::of(&error).help(format!("make the folder first: `mkdir -p {}`", folder.display()))
+            }
             _ => Self::of(&error).maybe_help(error.help()),
         }
     }
