@@ -12,7 +12,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 /// A container that runs.
 #[derive(Debug)]
@@ -131,12 +132,22 @@ pub fn start(exe: &Path, spec: &ContainerSpec, attach: bool) -> Result<Started, 
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(theirs)));
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    // What we spawn forks the monitor proper and ends, so that the monitor is nobody's zombie.
-    let mut child = command.spawn().map_err(StartError::Monitor)?;
+    let monitor = command.spawn().map_err(StartError::Monitor)?;
     drop(command);
     drop(sealed);
-    let _ = child.wait();
-    first_word(ours, attach)
+    let word = first_word(ours, attach);
+    reap_later(monitor);
+    word
+}
+
+/// Keeps a monitor that is our child, and reaps those that have ended since.
+///
+/// A fork between us and the monitor would make it nobody's zombie, at the price of half a millisecond.
+fn reap_later(monitor: Child) {
+    static MONITORS: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+    let mut monitors = MONITORS.lock().unwrap_or_else(PoisonError::into_inner);
+    monitors.push(monitor);
+    monitors.retain_mut(|monitor| matches!(monitor.try_wait(), Ok(None)));
 }
 
 fn first_word(stream: UnixStream, attach: bool) -> Result<Started, StartError> {

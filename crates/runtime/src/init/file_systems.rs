@@ -54,7 +54,8 @@ pub(super) fn root(spec: &ContainerSpec) -> Result<Root, Failure> {
 /// Whether the kernel takes a layer at a time (Linux 6.7). Before 6.5 it took any word, and complained at the mount.
 fn takes_single_layers() -> bool {
     let refused_for_what_it_says = |overlay: NewFileSystem| {
-        overlay.set("lowerdir+", "").is_err() && overlay.complaint().is_none_or(|text| !text.contains("nknown"))
+        overlay.set("lowerdir+", "").is_err()
+            && overlay.complaint().is_none_or(|text| !text.contains("nknown"))
     };
     NewFileSystem::open("overlay").is_ok_and(refused_for_what_it_says)
 }

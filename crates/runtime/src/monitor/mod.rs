@@ -56,14 +56,6 @@ pub fn monitor_main(args: &[String]) -> i32 {
     let Some(directory) = args.first() else { return 125 };
     let has = |flag: &str| args[1..].iter().any(|a| a == flag);
     let Ok(starter) = take_starter() else { return 125 };
-    // The command's child ends here; the monitor goes on in a session of its own.
-    if !has("--inside") {
-        match process::clone(0) {
-            Ok(Cloned::Child) => {}
-            Ok(Cloned::Parent { .. }) => return 0,
-            Err(error) => return tell(&starter, &Failure::new("monitor", "cannot fork", &error)),
-        }
-    }
     match supervise(
         Path::new(directory),
         starter,
