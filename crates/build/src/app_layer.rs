@@ -138,7 +138,7 @@ fn bytecode(
     }
     let sources: Vec<SourceFile> = missing.iter().map(|(.., source)| source.clone()).collect();
     let compiled = compile_files(&interpreter()?, &sources, PycMode::CheckedHash, options.threads)
-        .map_err(PackError::Bytecode)?;
+        .map_err(PackError::from)?;
     for ((target, key, _), bytes) in missing.into_iter().zip(compiled) {
         store
             .cache_put(BYTECODE, &key, bytes.as_deref().unwrap_or_default())

@@ -83,7 +83,7 @@ pub(crate) fn prepare(
     };
     let tree = store.ensure_snapshot(&host.diff_id, &descriptor(&host), ownership())?;
     let identity = interpreter_identity(for_host);
-    let interpreter = Interpreter::in_tree(&tree, &host.python, &identity).map_err(PackError::Bytecode)?;
+    let interpreter = Interpreter::in_tree(&tree, &host.python, &identity).map_err(PackError::from)?;
     Ok(Base { layer, interpreter })
 }
 
@@ -118,8 +118,8 @@ pub(crate) fn library_bytecode(
     }
     files.sort_by(|a: &SourceFile, b| a.path.cmp(&b.path));
     progress.note("compiling the standard library");
-    let compiled = compile_files(&base.interpreter, &files, PycMode::UncheckedHash, threads)
-        .map_err(PackError::Bytecode)?;
+    let compiled =
+        compile_files(&base.interpreter, &files, PycMode::UncheckedHash, threads).map_err(PackError::from)?;
     let mut entries: Vec<(String, Option<Vec<u8>>)> = folders
         .iter()
         .map(|folder| (format!("{folder}/__pycache__"), None))

@@ -48,16 +48,16 @@ pub enum PackError {
     /// uv could not resolve the requirements.
     Uv(Box<coil_wheel::resolve::ResolveError>),
     /// No bytecode could be made.
-    Bytecode(BytecodeError),
+    Bytecode(Box<BytecodeError>),
     /// The image could not be written out.
-    Export(ExportError),
+    Export(Box<ExportError>),
     /// `--locked`, and there is no lock that fits.
     Locked {
         /// What is missing or different.
         reason: String,
     },
     /// The store said no.
-    Store(StoreError),
+    Store(Box<StoreError>),
     /// A setting cannot be used.
     Setting {
         /// What is wrong.
@@ -104,7 +104,7 @@ impl PackError {
 
     pub(crate) fn disk(doing: &str) -> impl FnOnce(io::Error) -> PackError {
         let doing = doing.to_owned();
-        move |source| PackError::Store(StoreError::Io { doing, source })
+        move |source| PackError::Store(Box::new(StoreError::Io { doing, source }))
     }
 }
 
@@ -156,6 +156,12 @@ impl From<Diagnostic> for PackError {
 
 impl From<StoreError> for PackError {
     fn from(error: StoreError) -> Self {
-        PackError::Store(error)
+        PackError::Store(Box::new(error))
+    }
+}
+
+impl From<BytecodeError> for PackError {
+    fn from(error: BytecodeError) -> Self {
+        PackError::Bytecode(Box::new(error))
     }
 }

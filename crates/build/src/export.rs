@@ -97,6 +97,10 @@ impl ExportError {
             ExportError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space, or write to another disk".into())
             }
+            ExportError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().unwrap_or(Path::new("."));
+                Some(format!("make the folder first: `mkdir -p {}`", folder.display()))
+            }
             ExportError::Io { .. } => None,
         }
     }
@@ -324,7 +328,7 @@ fn layout_folder(
         .map(|entry| entry.annotations.get(REF_NAME).cloned())
         .collect();
     let kept = old.into_iter().flat_map(|old| old.manifests).filter(|entry| {
-        let same = entry.digest == descriptor.digest && entry.annotations.get(REF_NAME).is_none();
+        let same = entry.digest == descriptor.digest && !entry.annotations.contains_key(REF_NAME);
         !same && !taken.contains(&entry.annotations.get(REF_NAME).cloned())
     });
     let mut entries: Vec<Descriptor> = kept.collect();

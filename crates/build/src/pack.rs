@@ -208,7 +208,7 @@ impl Packer<'_> {
         let tree = self
             .store
             .ensure_snapshot(&compiler.diff_id, &blob, ownership())?;
-        Interpreter::in_tree(&tree, &compiler.version, &compiler.identity).map_err(PackError::Bytecode)
+        Interpreter::in_tree(&tree, &compiler.version, &compiler.identity).map_err(PackError::from)
     }
 
     /// Finds the start command, or takes what was found in the same files before.

@@ -118,6 +118,12 @@ fn bar(done: u64, total: u64) -> String {
 impl Progress for Screen {
     fn begin(&self, id: &str, total: Option<u64>) {
         let mut state = self.state();
+        if !self.is_terminal && id != LAYERS {
+            let size = total
+                .map(|total| format!(" ({})", human_size(total)))
+                .unwrap_or_default();
+            let _ = writeln!(io::stderr().lock(), "downloading {id}{size}");
+        }
         state.items.insert(id.to_owned(), Item { total, done: 0 });
         self.draw(&mut state, false);
     }
@@ -132,15 +138,7 @@ impl Progress for Screen {
 
     fn end(&self, id: &str) {
         let mut state = self.state();
-        let item = state.items.remove(id);
-        if !self.is_terminal && id != LAYERS {
-            let size = item
-                .map(|item| item.done)
-                .filter(|done| *done > 0)
-                .map(human_size);
-            let size = size.map(|size| format!(" ({size})")).unwrap_or_default();
-            let _ = writeln!(io::stderr().lock(), "downloaded {id}{size}");
-        }
+        state.items.remove(id);
         let now = state.items.is_empty();
         self.draw(&mut state, now);
     }

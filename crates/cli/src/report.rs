@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
-use coil_build::{ExportError, PackError};
+use coil_build::PackError;
 use coil_engine::images::ImageError;
 use coil_engine::record::FindError;
 use coil_engine::{ContainerError, ExecError, RunError};
@@ -143,12 +143,6 @@ impl From<PackError> for Failure {
                 failure.maybe_help(help.filter(|_| diagnostic.help.is_none()))
             }
             PackError::Store(error) => Self::of_store(error),
-            PackError::Export(ExportError::Io { path, source })
-                if source.kind() == io::ErrorKind::NotFound =>
-            {
-                let folder = path.parent().unwrap_or(Path::new("."));
-                Self::of(&error).help(format!("make the folder first: `mkdir -p {}`", folder.display()))
-            }
             _ => Self::of(&error).maybe_help(error.help()),
         }
     }

@@ -60,18 +60,20 @@ pub fn read(
     for line in &last {
         show(line)?;
     }
-    while request.follow {
+    if !request.follow {
+        return Ok(());
+    }
+    loop {
         // Asked before reading, so that what was written before the end is read.
         let over = ended();
         while let Some(line) = next(&mut reader, &mut text)? {
             show(&line)?;
         }
         if over {
-            break;
+            return Ok(());
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    Ok(())
 }
 
 /// The next whole line; a piece without its line feed is left for later.

@@ -53,7 +53,8 @@ impl Engine {
             names.push(packed.default_name.clone());
         }
         for output in &target.outputs {
-            export(&self.store, &packed.descriptor, &names, output).map_err(PackError::Export)?;
+            export(&self.store, &packed.descriptor, &names, output)
+                .map_err(|error| PackError::Export(Box::new(error)))?;
         }
         let mut unchanged = !names.is_empty();
         for name in &names {

@@ -208,8 +208,11 @@ impl Run {
         match attach::follow(client, attachment).map_err(lost)? {
             Ending::Exited(code) => Ok(code),
             Ending::NobodyReads => {
-                // Nobody would ever end or see it again.
+                // Nobody would ever end or see it again. Its monitor waits for a reader, so what comes is read.
                 if self.rm {
+                    if let Ok(rest) = client.try_clone() {
+                        std::thread::spawn(move || while let Ok(Some(_)) = rest.next() {});
+                    }
                     let _ = engine.remove(&created.id, true);
                 }
                 Ok(output::NOBODY_READS)
