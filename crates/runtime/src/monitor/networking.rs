@@ -27,7 +27,9 @@ impl Networking {
             ),
         };
         let run_root = spec.run_dir.parent().unwrap_or(Path::new("/"));
-        let is_alive = |id: &str| state::is_alive(&run_root.join(id));
+        // Run directories may be named after the first part of an id: sockets have short paths.
+        let part = spec.run_dir.file_name().map_or(spec.id.len(), |name| name.len());
+        let is_alive = |id: &str| state::is_alive(&run_root.join(id.get(..part).unwrap_or(id)));
         let place = network::prepare(&spec.network, run_root, &spec.id, &is_alive)
             .map_err(|error| Failure::refused(STAGE, full_text(&error)))?;
         let networking = Self { forwarder, place };
