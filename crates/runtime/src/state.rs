@@ -89,9 +89,19 @@ pub fn is_alive(run_dir: &Path) -> bool {
     }
 }
 
+/// A container's state as it is now: what says that it runs is believed while its monitor lives, and no longer.
+pub fn observe(container_dir: &Path, run_dir: &Path) -> io::Result<State> {
+    let state = State::load(container_dir)?;
+    if state.status != Status::Running || is_alive(run_dir) {
+        return Ok(state);
+    }
+    // The monitor may have written the end and gone between the two looks.
+    State::load(container_dir).map(State::orphaned)
+}
+
 /// Whether a container's program runs. A monitor lives on for a while after its program's end, to clear up.
 pub fn is_running(container_dir: &Path, run_dir: &Path) -> bool {
-    State::load(container_dir).is_ok_and(|state| state.status == Status::Running) && is_alive(run_dir)
+    observe(container_dir, run_dir).is_ok_and(|state| state.status == Status::Running)
 }
 
 /// Takes a container's lock; none when a monitor has it.

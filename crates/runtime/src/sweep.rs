@@ -12,11 +12,12 @@ use std::path::Path;
 /// Ends every process in its control groups, removes the groups, gives its address back and writes its state. May be
 /// called at any time by anybody; a container whose monitor lives is left alone.
 pub fn sweep(container_dir: &Path, run_dir: &Path) -> io::Result<bool> {
-    let state = State::load(container_dir)?;
-    if state.status != Status::Running && !run_dir.exists() {
-        return Ok(false);
-    }
     if !run_dir.exists() {
+        // Read after the look: a monitor removes the directory when it has written how its program ended.
+        let state = State::load(container_dir)?;
+        if state.status != Status::Running {
+            return Ok(false);
+        }
         // After a boot: nothing of it runs.
         state.orphaned().save(container_dir)?;
         return Ok(true);
@@ -25,6 +26,7 @@ pub fn sweep(container_dir: &Path, run_dir: &Path) -> io::Result<bool> {
     let Some(lock) = state::try_lock(run_dir)? else {
         return Ok(false);
     };
+    let state = State::load(container_dir)?;
     let bytes = match std::fs::read(container_dir.join("spec.json")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Its monitor had removed the rest.

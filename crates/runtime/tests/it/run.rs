@@ -379,6 +379,11 @@ fn a_killed_monitor_takes_its_container_along() {
     assert!(coil_runtime::sweep(&container.spec.container_dir, &container.spec.run_dir).expect("swept"));
     let state = container.state();
     assert_eq!((state.status, state.exit_code), (Status::Exited, 137));
+    let (directory, run_dir) = (&container.spec.container_dir, &container.spec.run_dir);
+    assert_eq!(
+        coil_runtime::state::observe(directory, run_dir).expect("state"),
+        state
+    );
     for directory in container.spec.cgroup.directories() {
         assert!(!directory.exists(), "{}", directory.display());
     }
