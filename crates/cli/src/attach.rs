@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use coil_engine::{Client, Message};
+use coil_engine::{Client, Engine, Message};
 use coil_sys::{file, terminal};
 
 use crate::output;
@@ -21,7 +21,7 @@ pub struct Attachment {
 
 /// How it ended, as far as this side saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
+enum Ending {
     /// With the container's exit code.
     Exited(i32),
     /// Nobody reads the output any more.
@@ -64,11 +64,50 @@ impl Drop for RawTerminal {
     }
 }
 
+/// Stays with a container until it ends; gives the exit code.
+///
+/// # Errors
+/// When its monitor is gone, or can't be talked to.
+pub fn stay(
+    engine: &Engine,
+    id: &str,
+    client: &Client,
+    attachment: Attachment,
+    remove: bool,
+) -> Result<i32, Failure> {
+    match follow(client, attachment).map_err(unreachable_monitor)? {
+        Ending::Exited(code) => Ok(code),
+        Ending::NobodyReads => {
+            // Nobody would ever end or see it again. Its monitor waits for a reader, so what comes is read.
+            if remove {
+                if let Ok(rest) = client.try_clone() {
+                    std::thread::spawn(move || while let Ok(Some(_)) = rest.next() {});
+                }
+                let _ = engine.remove(id, true);
+            }
+            Ok(output::NOBODY_READS)
+        }
+        Ending::Lost => Err(
+            Failure::new("the container's monitor was killed, and the container with it")
+                .help("`coil ps -a` shows what is left of it")
+                .code(137),
+        ),
+    }
+}
+
+/// What is told when a container's monitor doesn't answer.
+pub fn unreachable_monitor(error: io::Error) -> Failure {
+    Failure::new(format!(
+        "the container's monitor cannot be reached\n  caused by: {error}"
+    ))
+    .code(125)
+}
+
 /// Copies output and input until the container ends.
 ///
 /// # Errors
 /// When the connection to the monitor cannot be used.
-pub fn follow(client: &Client, attachment: Attachment) -> io::Result<Ending> {
+fn follow(client: &Client, attachment: Attachment) -> io::Result<Ending> {
     let _raw = if attachment.interactive && attachment.terminal {
         RawTerminal::new()
     } else {

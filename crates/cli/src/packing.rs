@@ -5,9 +5,10 @@ use std::thread;
 
 use coil_build::{Output, PackRequest, Packer};
 use coil_debian::SourcesConfig;
-use coil_engine::Engine;
 use coil_engine::pack::{PackResult, PackTarget};
+use coil_engine::{Engine, RunRequest, parse_publish};
 use coil_fetch::{Fetcher, NoProgress, Progress};
+use coil_oci::Arch;
 
 use crate::output;
 use crate::progress::Screen;
@@ -68,6 +69,59 @@ pub fn pack(
     Ok(result)
 }
 
+/// Packs the project for this machine; gives the image's name.
+///
+/// # Errors
+/// What the pack says, with the exit code of a container that could not be made.
+pub fn pack_to_run(
+    settings: &Settings,
+    engine: &Engine,
+    signals: &SignalThread,
+    dir: PathBuf,
+    run: &RunRequest,
+) -> Result<String, Failure> {
+    let request = PackRequest {
+        dir,
+        platforms: vec![Arch::host()],
+        epoch: settings.epoch()?,
+        ..PackRequest::default()
+    };
+    let manner = Manner {
+        offline: false,
+        quiet: false,
+    };
+    let result = pack(
+        settings,
+        engine,
+        signals,
+        &request,
+        &PackTarget::default(),
+        manner,
+    )
+    .map_err(|failure| failure.code(125))?;
+    let bare = matches!(run.network.as_deref(), Some("host" | "none"));
+    let ports = result.packed.images.iter().flat_map(|image| &image.ports);
+    for port in ports.filter(|port| !bare && !is_published(port, &run.ports)) {
+        let plain = port.strip_suffix("/tcp").unwrap_or(port);
+        let number = port.split('/').next().unwrap_or(port);
+        output::error_line(&format!(
+            "hint: the app listens on port {plain}, which is not published: add `-p {number}:{plain}`"
+        ));
+    }
+    let name = result.names.first().unwrap_or(&result.packed.default_name);
+    Ok(name.familiar())
+}
+
+/// Whether one of the `-p` flags names a container port such as `8000/tcp`.
+fn is_published(port: &str, flags: &[String]) -> bool {
+    let mappings = flags
+        .iter()
+        .flat_map(|flag| parse_publish(flag).unwrap_or_default());
+    mappings
+        .into_iter()
+        .any(|mapping| format!("{}/{}", mapping.container_port, mapping.protocol) == port)
+}
+
 fn sweep(settings: &Settings, engine: &Engine, request: &PackRequest, target: &PackTarget) -> Sweep {
     let mut folders = vec![request.dir.clone()];
     for place in &target.outputs {
@@ -93,4 +147,16 @@ fn sweep(settings: &Settings, engine: &Engine, request: &PackRequest, target: &P
 pub fn take_signals() -> Result<SignalThread, Failure> {
     SignalThread::start()
         .map_err(|error| Failure::new(format!("signals cannot be taken\n  caused by: {error}")).code(125))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_ports_are_recognised() {
+        let flags = ["80:8000".to_owned(), "127.0.0.1:53:53/udp".to_owned()];
+        assert!(is_published("8000/tcp", &flags) && is_published("53/udp", &flags));
+        assert!(!is_published("80/tcp", &flags) && !is_published("53/tcp", &flags));
+    }
 }

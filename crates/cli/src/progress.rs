@@ -56,9 +56,8 @@ impl Screen {
         if !self.is_terminal || (!now && state.drawn.is_some_and(|drawn| drawn.elapsed() < PAUSE)) {
             return;
         }
-        let width = terminal_size()
-            .map_or(80, |(_, columns)| usize::from(columns))
-            .max(20);
+        let columns = terminal_size().map_or(0, |(_, columns)| usize::from(columns));
+        let width = if columns == 0 { 80 } else { columns.max(20) };
         let text = shorten(&state.line(), width - 1);
         let mut err = io::stderr().lock();
         let _ = write!(err, "\r\x1b[2K{text}").and_then(|()| err.flush());

@@ -3,13 +3,15 @@
 //! They are blocked in every thread and taken by one, which knows what they mean at the moment.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coil_engine::Client;
 use coil_sys::event::{Poll, Signals, ready};
 use coil_sys::{file, terminal};
 
+use crate::attach::unreachable_monitor;
 use crate::output;
+use crate::report::Failure;
 use crate::sweep::Sweep;
 
 const HUP: i32 = 1;
@@ -20,6 +22,8 @@ const TERM: i32 = 15;
 const WINCH: i32 = 28;
 /// HUP, INT, QUIT, USR1, USR2, ALRM, TERM, WINCH.
 const TAKEN: [i32; 8] = [HUP, INT, QUIT, 10, 12, 14, TERM, WINCH];
+/// Signals that ask a program to end.
+const ENDING: [i32; 4] = [HUP, INT, QUIT, TERM];
 /// After so many requests to end, the container is killed.
 const PATIENCE: u32 = 3;
 
@@ -66,32 +70,33 @@ impl SignalThread {
         Ok(Self { duty })
     }
 
-    fn set(&self, duty: Duty) -> Duty {
-        std::mem::replace(
-            &mut self.duty.lock().unwrap_or_else(PoisonError::into_inner),
-            duty,
-        )
+    fn duty(&self) -> MutexGuard<'_, Duty> {
+        self.duty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on a signal ends the work and removes what was half made.
     pub fn clean_up(&self, sweep: Sweep) {
-        self.set(Duty::Clean(sweep));
+        let mut duty = self.duty();
+        let kept = kept(&mut duty);
+        *duty = Duty::Clean(sweep);
+        kept.into_iter().for_each(|signal| take(&mut duty, signal));
     }
 
     /// From now on signals are kept for the container that is being started.
     pub fn keep(&self) {
-        self.set(Duty::Keep(Vec::new()));
+        *self.duty() = Duty::Keep(Vec::new());
     }
 
     /// From now on signals go to the container, and first those that were kept.
-    pub fn forward(&self, client: Client, terminal: bool) {
-        let mut duty = self.duty.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = match &mut *duty {
-            Duty::Keep(kept) => std::mem::take(kept),
-            _ => Vec::new(),
-        };
+    ///
+    /// # Errors
+    /// When the connection can't be shared.
+    pub fn forward(&self, client: &Client, terminal: bool) -> Result<(), Failure> {
+        let client = client.try_clone().map_err(unreachable_monitor)?;
+        let mut duty = self.duty();
+        let kept = kept(&mut duty);
         // Its program can't have asked for signals yet, and the first process of a container is deaf until it does.
-        if kept.iter().any(|signal| [HUP, INT, QUIT, TERM].contains(signal)) {
+        if kept.iter().any(|signal| ENDING.contains(signal)) {
             let _ = client.forward_signal(KILL);
         }
         *duty = Duty::Forward {
@@ -99,6 +104,15 @@ impl SignalThread {
             terminal,
             asked: 0,
         };
+        Ok(())
+    }
+}
+
+/// Signals that came while there was nothing to do with them.
+fn kept(duty: &mut Duty) -> Vec<i32> {
+    match duty {
+        Duty::Keep(kept) => std::mem::take(kept),
+        _ => Vec::new(),
     }
 }
 
@@ -106,7 +120,7 @@ fn take(duty: &mut Duty, signal: i32) {
     match duty {
         Duty::Keep(kept) => kept.push(signal),
         Duty::Clean(sweep) => {
-            if [HUP, INT, QUIT, TERM].contains(&signal) {
+            if ENDING.contains(&signal) {
                 let error = sweep.begin(128 + signal);
                 output::error_line(&format!(
                     "error: what was half made could not be removed\n  caused by: {error}"

@@ -4,19 +4,17 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use coil_build::{Output, PackRequest, PackedImage};
-use coil_engine::pack::{PackResult, PackTarget};
+use coil_build::{Output, PackRequest};
+use coil_engine::pack::PackTarget;
 use coil_oci::{Arch, Platform, Reference};
 use coil_python::CommandSetting;
-use serde_json::json;
 
 use crate::environment_flags as flags;
 use crate::output;
+use crate::pack_report;
 use crate::packing::{self, Manner};
-use crate::quantity::human_size;
 use crate::report::Failure;
 use crate::settings::Settings;
-use crate::table::short_id;
 
 /// Arguments of `coil pack`.
 #[derive(Debug, Args)]
@@ -91,10 +89,10 @@ impl Pack {
         };
         let result = packing::pack(settings, &engine, &signals, &request, &target, manner)?;
         match self.format {
-            PackFormat::Json => output::json(&report(&result)),
-            PackFormat::Text if self.explain => result.packed.images.iter().for_each(explain),
-            PackFormat::Text if self.quiet => output::line(&image_id(&result)),
-            PackFormat::Text => summary(&result, &target),
+            PackFormat::Json => output::json(&pack_report::object(&result)),
+            PackFormat::Text if self.explain => result.packed.images.iter().for_each(pack_report::explain),
+            PackFormat::Text if self.quiet => output::line(&pack_report::image_id(&result)),
+            PackFormat::Text => pack_report::summary(&result, &target),
         }
         Ok(0)
     }
@@ -144,107 +142,4 @@ fn arch(text: &str) -> Result<Arch, Failure> {
             .help(help)
             .code(125)
     })
-}
-
-/// The id of one image, or the digest of the index of several.
-fn image_id(result: &PackResult) -> String {
-    match result.packed.images.as_slice() {
-        [only] => only.id.to_string(),
-        _ => result.packed.descriptor.digest.to_string(),
-    }
-}
-
-fn report(result: &PackResult) -> serde_json::Value {
-    let names: Vec<String> = result.names.iter().map(Reference::familiar).collect();
-    json!({
-        "names": names,
-        "digest": result.packed.descriptor.digest,
-        "mediaType": result.packed.descriptor.media_type,
-        "unchanged": result.unchanged,
-        "images": result.packed.images,
-        "notes": result.packed.notes,
-    })
-}
-
-fn summary(result: &PackResult, target: &PackTarget) {
-    for image in &result.packed.images {
-        let size = human_size(image.layers.iter().map(|layer| layer.size).sum());
-        let id = short_id(image.id.hex());
-        output::line(&format!(
-            "{}  {id}  {size} in {} layers",
-            image.platform,
-            image.layers.len()
-        ));
-    }
-    let state = if result.unchanged { "unchanged" } else { "packed" };
-    for name in &result.names {
-        output::line(&format!("{state} {}", name.familiar()));
-    }
-    for place in &target.outputs {
-        output::line(&format!("wrote {place}"));
-    }
-}
-
-fn explain(image: &PackedImage) {
-    let row = |name: &str, value: &str, reason: &str| {
-        let reason = if reason.is_empty() {
-            String::new()
-        } else {
-            format!("   ({reason})")
-        };
-        output::line(&format!("{name:<10}{value}{reason}"));
-    };
-    row("platform", &image.platform, "");
-    row("python", &image.python.value, &image.python.reason);
-    row("base", &image.base.value, &image.base.reason);
-    row("packages", &image.packages_from, "");
-    row("command", &image.command.join(" "), &image.command_found_in);
-    row("user", &image.user, "");
-    for port in &image.ports {
-        row("port", port, "");
-    }
-    for (name, value) in &image.env {
-        row("env", &format!("{name}={value}"), "");
-    }
-    for (number, layer) in image.layers.iter().enumerate() {
-        let (size, unpacked) = (human_size(layer.size), human_size(layer.unpacked));
-        let digest = short_id(layer.digest.hex());
-        let kind = layer.kind.to_string();
-        output::line(&format!(
-            "layer {:<4}{kind:<13}{size:>8}, {unpacked:>8} unpacked   {digest}",
-            number + 1
-        ));
-        for line in wrapped(&layer.packages) {
-            output::line(&format!("            {line}"));
-        }
-    }
-}
-
-/// Joins words with commas into lines that fit beside an indentation.
-fn wrapped(words: &[String]) -> Vec<String> {
-    const WIDTH: usize = 96;
-    let mut lines: Vec<String> = Vec::new();
-    for word in words {
-        match lines.last_mut().filter(|line| line.len() + word.len() < WIDTH) {
-            Some(line) => line.extend([", ", word]),
-            None => lines.push(word.clone()),
-        }
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_packages_are_wrapped() {
-        let words: Vec<String> = (0..20).map(|number| format!("package-{number} 1.0")).collect();
-        let lines = wrapped(&words);
-        assert!(
-            lines.len() > 1 && lines.iter().all(|line| line.len() <= 98),
-            "{lines:?}"
-        );
-        assert_eq!(lines.join(", "), words.join(", "));
-    }
 }

@@ -3,18 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
-use coil_build::PackRequest;
-use coil_engine::pack::PackTarget;
-use coil_engine::{Created, Engine, RunRequest, parse_publish};
-use coil_oci::Arch;
-use coil_store::StoreError;
+use coil_engine::RunRequest;
 
-use crate::attach::{self, Attachment, Ending};
+use crate::attach::{self, Attachment};
 use crate::environment_flags as flags;
-use crate::packing::{self, Manner};
+use crate::host_path::{absolute_source, project_folder};
+use crate::packing;
 use crate::report::Failure;
 use crate::settings::Settings;
-use crate::signals::{SignalThread, terminal_size};
+use crate::signals::terminal_size;
 use crate::{output, quantity};
 
 /// Arguments of `coil run`.
@@ -98,20 +95,23 @@ impl Run {
         }
         let mut request = self.request(settings)?;
         let engine = settings.engine()?;
-        let folder = project_folder(&request.image, &engine, settings)?;
+        let folder = project_folder(&request.image, &engine, settings);
         let signals = match folder.is_some() || !self.detach {
             true => Some(packing::take_signals()?),
             false => None,
         };
         if let (Some(folder), Some(signals)) = (folder, &signals) {
-            request.image = self.pack(settings, &engine, signals, folder, &request)?;
+            request.image = packing::pack_to_run(settings, &engine, signals, folder, &request)?;
         }
         let created = engine.run(&request)?;
         for notice in &created.notices {
             output::error_line(&format!("note: {notice}"));
         }
         match (&signals, &created.client) {
-            (Some(signals), Some(_)) => self.follow(&engine, signals, &created, attachment),
+            (Some(signals), Some(client)) => {
+                signals.forward(client, attachment.terminal)?;
+                attach::stay(&engine, &created.id, client, attachment, self.rm)
+            }
             _ => {
                 output::line(&created.id);
                 Ok(0)
@@ -150,143 +150,5 @@ impl Run {
             terminal_size: terminal_size().filter(|_| self.tty),
             attach: !self.detach,
         })
-    }
-
-    /// Packs the project for this machine; gives the image's name.
-    fn pack(
-        &self,
-        settings: &Settings,
-        engine: &Engine,
-        signals: &SignalThread,
-        dir: PathBuf,
-        request: &RunRequest,
-    ) -> Result<String, Failure> {
-        let pack = PackRequest {
-            dir,
-            platforms: vec![Arch::host()],
-            epoch: settings.epoch()?,
-            ..PackRequest::default()
-        };
-        let manner = Manner {
-            offline: false,
-            quiet: false,
-        };
-        let result = packing::pack(settings, engine, signals, &pack, &PackTarget::default(), manner)
-            .map_err(|failure| failure.code(125))?;
-        let ports = result.packed.images.iter().flat_map(|image| &image.ports);
-        let bare = matches!(request.network.as_deref(), Some("host" | "none"));
-        for port in ports.filter(|port| !bare && !is_published(port, &request.ports)) {
-            let plain = port.strip_suffix("/tcp").unwrap_or(port);
-            let number = port.split('/').next().unwrap_or(port);
-            output::error_line(&format!(
-                "hint: the app listens on port {plain}, which is not published: add `-p {number}:{plain}`"
-            ));
-        }
-        Ok(result
-            .names
-            .first()
-            .map_or_else(|| result.packed.default_name.familiar(), |name| name.familiar()))
-    }
-
-    fn follow(
-        &self,
-        engine: &Engine,
-        signals: &SignalThread,
-        created: &Created,
-        attachment: Attachment,
-    ) -> Result<i32, Failure> {
-        let Some(client) = &created.client else {
-            return Ok(0);
-        };
-        let lost = |error: std::io::Error| {
-            Failure::new(format!(
-                "the container's monitor cannot be reached\n  caused by: {error}"
-            ))
-            .code(125)
-        };
-        signals.forward(client.try_clone().map_err(lost)?, attachment.terminal);
-        match attach::follow(client, attachment).map_err(lost)? {
-            Ending::Exited(code) => Ok(code),
-            Ending::NobodyReads => {
-                // Nobody would ever end or see it again. Its monitor waits for a reader, so what comes is read.
-                if self.rm {
-                    if let Ok(rest) = client.try_clone() {
-                        std::thread::spawn(move || while let Ok(Some(_)) = rest.next() {});
-                    }
-                    let _ = engine.remove(&created.id, true);
-                }
-                Ok(output::NOBODY_READS)
-            }
-            Ending::Lost => Err(Failure::new(
-                "the container's monitor was killed, and the container with it",
-            )
-            .help("`coil ps -a` shows what is left of it")
-            .code(137)),
-        }
-    }
-}
-
-/// The folder that a word means, when it is one: by its look, or because no image has this name.
-fn project_folder(word: &str, engine: &Engine, settings: &Settings) -> Result<Option<PathBuf>, Failure> {
-    let home = settings.environment().home();
-    let path = match (word.strip_prefix('~'), home) {
-        (Some(""), Some(home)) => home,
-        (Some(rest), Some(home)) if rest.starts_with('/') => home.join(&rest[1..]),
-        _ => PathBuf::from(word),
-    };
-    let looks_so = [".", "..", "~"].contains(&word)
-        || ["./", "../", "/", "~/"]
-            .iter()
-            .any(|begin| word.starts_with(begin));
-    if looks_so || (path.is_dir() && matches!(engine.store().find(word), Err(StoreError::NoSuchImage(_)))) {
-        return Ok(Some(std::path::absolute(&path).unwrap_or(path)));
-    }
-    Ok(None)
-}
-
-/// `./data:/data` with the folder's whole path.
-fn absolute_source(volume: &str) -> String {
-    match volume.split_once(':') {
-        Some((source, rest))
-            if source == "." || source == ".." || source.starts_with("./") || source.starts_with("../") =>
-        {
-            let path = std::path::absolute(source).unwrap_or_else(|_| PathBuf::from(source));
-            format!("{}:{rest}", path.display())
-        }
-        _ => volume.to_owned(),
-    }
-}
-
-/// Whether one of the `-p` flags names a container port such as `8000/tcp`.
-fn is_published(port: &str, flags: &[String]) -> bool {
-    let mappings = flags
-        .iter()
-        .flat_map(|flag| parse_publish(flag).unwrap_or_default());
-    mappings
-        .into_iter()
-        .any(|mapping| format!("{}/{}", mapping.container_port, mapping.protocol) == port)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sources_beside_us_become_absolute() {
-        let here = std::env::current_dir().expect("a folder");
-        assert_eq!(
-            absolute_source("./data:/data:ro"),
-            format!("{}/data:/data:ro", here.display())
-        );
-        for volume in ["/a:/b", "name:/b", "/a"] {
-            assert_eq!(absolute_source(volume), volume);
-        }
-    }
-
-    #[test]
-    fn published_ports_are_recognised() {
-        let flags = ["80:8000".to_owned(), "127.0.0.1:53:53/udp".to_owned()];
-        assert!(is_published("8000/tcp", &flags) && is_published("53/udp", &flags));
-        assert!(!is_published("80/tcp", &flags) && !is_published("53/tcp", &flags));
     }
 }
