@@ -53,7 +53,10 @@ fn two_platforms_are_one_index() {
     let project = context.project(
         "native",
         &[
-            ("main.py", "import markupsafe._speedups\n"),
+            (
+                "main.py",
+                "import markupsafe._speedups\nprint(markupsafe.__version__)\n",
+            ),
             ("requirements.txt", "markupsafe==3.0.4\n"),
         ],
     );
