@@ -110,13 +110,13 @@ fn what_a_user_can_not_have_is_said() {
 #[test]
 fn a_directory_without_permission_is_named() {
     let context = user();
-    let locked = context.project("locked", &[("main.py", "pass\n")]);
+    let locked = context.project("locked", &[("main.py", "print(1)\n")]);
     std::os::unix::fs::chown(&locked, Some(0), Some(0)).expect("the suite runs as root");
     std::fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .expect("our own directory");
     let pack = context.coil(["pack".as_ref(), locked.as_os_str()]).run();
     pack.refusal(&["locked", "ermission"]);
-    let project = context.project("partly", &[("main.py", "pass\n"), ("data/secret.txt", "x")]);
+    let project = context.project("partly", &[("main.py", "print(1)\n"), ("data/secret.txt", "x")]);
     let secret = project.join("data/secret.txt");
     std::os::unix::fs::chown(&secret, Some(0), Some(0)).expect("the suite runs as root");
     std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))
