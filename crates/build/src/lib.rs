@@ -11,6 +11,8 @@ pub mod layer_writer;
 mod lock_file;
 mod pack;
 mod planning;
+mod platform_layers;
+mod project_package;
 mod recorder;
 pub mod request;
 pub mod solver;

@@ -109,29 +109,30 @@ impl LockFile {
         }
     }
 
-    /// Writes the lock into the project if something was added; gives its bytes then.
+    /// Whether something was added since it was read.
+    pub(crate) fn changed(&self) -> bool {
+        !self.locked && self.before.as_deref() != Some(self.text().as_str())
+    }
+
+    /// The lock as it is written.
+    pub(crate) fn text(&self) -> String {
+        self.lock.to_text()
+    }
+
+    /// Writes the lock into the project; what comes back is said to the user.
     ///
-    /// A project that cannot be written is packed all the same, and a note says that nothing is pinned.
-    pub(crate) fn write(&self, disk: &DiskFiles, notes: &mut Vec<String>) -> Option<Vec<u8>> {
-        let text = self.lock.to_text();
-        if self.locked || self.before.as_deref() == Some(text.as_str()) {
-            return None;
-        }
+    /// A project that cannot be written is packed all the same, with a note that nothing is pinned.
+    pub(crate) fn write(&self, disk: &DiskFiles) -> Option<String> {
         let path = disk.root().join(NAME);
         let temporary = disk.root().join(format!(".{NAME}.{}", std::process::id()));
         let written = std::fs::File::create(&temporary)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .and_then(|mut file| file.write_all(self.text().as_bytes()))
             .and_then(|()| std::fs::rename(&temporary, &path));
-        match written {
-            Ok(()) => Some(text.into_bytes()),
-            Err(error) => {
-                let _ = std::fs::remove_file(&temporary);
-                notes.push(format!(
-                    "{NAME} could not be written ({error}): the next pack may find newer packages"
-                ));
-                None
-            }
-        }
+        let error = written.err()?;
+        let _ = std::fs::remove_file(&temporary);
+        Some(format!(
+            "{NAME} could not be written ({error}): the next pack may find newer packages"
+        ))
     }
 }
 

@@ -96,7 +96,7 @@ impl Packer<'_> {
         fs::read_dir(&request.dir).map_err(folder)?;
         let _lease = self.store.lease().map_err(PackError::disk("locking the store"))?;
         let files = DiskFiles::new(&request.dir);
-        let planned = self.planned(request, &files)?;
+        let (planned, lock) = self.planned(request, &files)?;
         let mut notes = planned.notes.clone();
         let start = self.start_command(request, &planned, &files)?;
         notes.extend(start.notes.iter().cloned());
@@ -131,6 +131,8 @@ impl Packer<'_> {
             descriptors.push(descriptor);
         }
         let descriptor = self.gather(descriptors)?;
+        // Last, so that a pack that fails leaves the project as it was.
+        notes.extend(lock.and_then(|lock| lock.write(&files)));
         let default_name = Reference::parse(&planned.name).map_err(|error| PackError::Setting {
             message: error.to_string(),
             help: Some("give a name with -t".into()),

@@ -3,22 +3,16 @@
 //! The result is kept with a note of every file that was read for it, so an unchanged project skips all of this.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::str::FromStr;
 
 use coil_debian::{Archive, AssembleOptions, BaseLayer, PinnedBase, Suite};
 use coil_oci::{Arch, Digest};
-use coil_plan::{LayerKind, PackOp, PackPlan, lower};
+use coil_plan::LayerKind;
 use coil_python::{
-    Artifact, Choice, Diagnostic, IgnoreRules, Packages, Pinned, Problem, Project, ProjectFiles,
-    ProjectInstall, ProjectLock, ProjectWishes, PyProject, Pylock, PythonChoice, PythonVersion,
-    ResolutionInput, Target, choose, choose_python, debian_pythons, no_wheel,
+    Diagnostic, IgnoreRules, Packages, Pinned, Project, ProjectFiles, ProjectLock, ProjectWishes, PyProject,
+    Pylock, PythonChoice, PythonVersion, ResolutionInput, Target, choose_python, debian_pythons,
 };
-use coil_wheel::download::{DownloadOptions, FetchedWheel, WheelRequest, download};
-use coil_wheel::environment::Environment;
-use coil_wheel::grouping;
 use coil_wheel::index::{IndexClient, IndexSettings};
-use coil_wheel::layer::{LayerBlob, LayerOptions, WheelFile, build_layers};
 use coil_wheel::resolve::{ResolveRequest, find_uv, resolve};
 use serde::{Deserialize, Serialize};
 
@@ -28,14 +22,13 @@ use crate::disk_files::DiskFiles;
 use crate::error::PackError;
 use crate::layer_writer::Layer;
 use crate::lock_file::LockFile;
+use crate::project_package::{image_name, install_files};
 use crate::recorder::{Reads, Recorder};
 use crate::request::{Chosen, PackRequest, Packer};
-use crate::solver::solve;
 
 /// Records of plans. The number changes whenever the same project would be planned otherwise.
 const PLANS: &str = "pack-plan-v1";
 const FORMAT: u32 = 1;
-const CONNECTIONS: usize = 8;
 
 /// Everything of an image but the app itself, for each platform.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -135,20 +128,27 @@ impl Planned {
 
 impl Packer<'_> {
     /// Plans a project, or takes the plan that was made of the same files before.
-    pub(crate) fn planned(&self, request: &PackRequest, files: &DiskFiles) -> Result<Planned, PackError> {
+    ///
+    /// The lock comes back when something was added to it: it is the caller's to write, once all else is known to be well.
+    pub(crate) fn planned(
+        &self,
+        request: &PackRequest,
+        files: &DiskFiles,
+    ) -> Result<(Planned, Option<LockFile>), PackError> {
         let key = self.plan_key(request);
         if let Some(bytes) = self.store.cache_get(PLANS, key.hex())
             && let Ok(record) = serde_json::from_slice::<Record>(&bytes)
             && record.reads.still_hold(files)
             && record.planned.is_whole(self)
         {
-            return Ok(record.planned);
+            return Ok((record.planned, None));
         }
         let recorder = Recorder::new(files);
         let (planned, lock) = self.plan(request, &recorder, files)?;
         let mut reads = recorder.finish();
-        if let Some(written) = lock {
-            reads.set_file(crate::lock_file::NAME, &written);
+        let lock = lock.changed().then_some(lock);
+        if let Some(lock) = &lock {
+            reads.set_file(crate::lock_file::NAME, lock.text().as_bytes());
         }
         let record = Record { reads, planned };
         if let Ok(bytes) = serde_json::to_vec(&record) {
@@ -156,7 +156,7 @@ impl Packer<'_> {
                 .cache_put(PLANS, key.hex(), &bytes)
                 .map_err(PackError::disk("keeping a plan"))?;
         }
-        Ok(record.planned)
+        Ok((record.planned, lock))
     }
 
     fn plan_key(&self, request: &PackRequest) -> Digest {
@@ -177,13 +177,13 @@ impl Packer<'_> {
         Digest::of(text.as_bytes())
     }
 
-    /// Plans afresh; gives the bytes of the lock when it was written.
+    /// Plans afresh; gives the lock with what was added to it.
     fn plan(
         &self,
         request: &PackRequest,
         files: &dyn ProjectFiles,
         disk: &DiskFiles,
-    ) -> Result<(Planned, Option<Vec<u8>>), PackError> {
+    ) -> Result<(Planned, LockFile), PackError> {
         let name = disk.root().display().to_string();
         let wishes = ProjectWishes::default();
         let project = Project::load(files, &name, &BTreeMap::new(), &wishes)?;
@@ -230,7 +230,6 @@ impl Packer<'_> {
             Some(pyproject) => install_files(pyproject, files, &platforms, &mut notes)?,
             None => Vec::new(),
         };
-        let written = lock.write(disk, &mut notes);
         packages.sort_by(|a, b| a.name.cmp(&b.name));
         packages.dedup_by(|a, b| a.name == b.name);
         for package in &mut packages {
@@ -260,10 +259,10 @@ impl Packer<'_> {
             packages,
             notes,
         };
-        Ok((planned, written))
+        Ok((planned, lock))
     }
 
-    fn assemble_options(&self, request: &PackRequest) -> AssembleOptions {
+    pub(crate) fn assemble_options(&self, request: &PackRequest) -> AssembleOptions {
         AssembleOptions {
             epoch: request.epoch,
             threads: self.threads,
@@ -334,261 +333,9 @@ impl Packer<'_> {
         settings.no_index |= own.no_index;
         settings
     }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one platform's facts, gathered by the only caller"
-    )]
-    fn platform(
-        &self,
-        request: &PackRequest,
-        archive: &Archive,
-        pinned: &PinnedBase,
-        for_host: &PinnedBase,
-        target: &Target,
-        selected: &[Pinned],
-        lock_dir: &Path,
-        lock: &mut LockFile,
-        notes: &mut Vec<String>,
-    ) -> Result<PlannedPlatform, PackError> {
-        let wanted = wheels_of(&self.with_files(selected)?, target, lock_dir)?;
-        let plan = PackPlan {
-            arch: target.arch,
-            base: format!("debian {}", pinned.suite),
-            python: pinned.python.clone(),
-            bytecode: true,
-            packages: selected.to_vec(),
-        };
-        let graph = lower(&plan);
-        let options = self.assemble_options(request);
-        let environment = Environment::standard(&pinned.python);
-        let results = solve(&graph, self.threads.max(2), |vertex, inputs: &[Made]| {
-            let base = || match inputs.first() {
-                Some(Made::Base(base)) => Ok(base.clone()),
-                _ => Err(PackError::Setting {
-                    message: "the base is missing from the plan".into(),
-                    help: None,
-                }),
-            };
-            let made = match &vertex.op {
-                PackOp::Base => {
-                    let made = base::prepare(archive, self.store, pinned, for_host, &options, self.progress)?;
-                    Made::Base(Box::new(made))
-                }
-                PackOp::Fetch => Made::Wheels(self.fetch(&wanted)?),
-                PackOp::Bytecode => Made::Layer(base::library_bytecode(
-                    self.store,
-                    &*base()?,
-                    request.epoch,
-                    self.threads,
-                    self.progress,
-                )?),
-                PackOp::Environment => {
-                    Made::Layer(base::environment_layer(self.store, &environment, request.epoch)?)
-                }
-                PackOp::Packages => {
-                    let fetched = match inputs.get(1) {
-                        Some(Made::Wheels(fetched)) => fetched.as_slice(),
-                        _ => &[],
-                    };
-                    Made::Packages(self.package_layers(fetched, &*base()?, &environment, request.epoch)?)
-                }
-            };
-            Ok::<_, PackError>(made)
-        })?;
-        let mut layers = Vec::new();
-        let mut found: Option<Base> = None;
-        for (vertex, made) in graph.vertices().iter().zip(results) {
-            match made {
-                Made::Base(base) => {
-                    layers.push(base_layer(&base.layer));
-                    found = Some(*base);
-                }
-                Made::Layer(layer) => layers.push(PlannedLayer {
-                    kind: vertex.op.kind().to_string(),
-                    layer,
-                    created_by: vertex.name.clone(),
-                    packages: Vec::new(),
-                }),
-                Made::Wheels(wheels) => lock.found_wheels(target, &wheels),
-                Made::Packages(made) => layers.extend(made.into_iter().map(|layer| {
-                    notes.extend(layer.conflicts.iter().cloned());
-                    package_layer(layer)
-                })),
-            }
-        }
-        // Layers go by kind, whatever order they were made in.
-        layers.sort_by_key(PlannedLayer::kind);
-        let base = found.ok_or_else(|| unknown_base(&pinned.suite))?;
-        let host = if for_host.arch == pinned.arch {
-            base.layer.clone()
-        } else {
-            archive
-                .assemble(for_host, &options, self.progress)
-                .map_err(|error| PackError::Assemble(Box::new(error)))?
-        };
-        Ok(PlannedPlatform {
-            arch: target.arch,
-            compiler: Compiler {
-                version: base.interpreter.version.clone(),
-                identity: base.interpreter.identity.clone(),
-                diff_id: host.diff_id.clone(),
-                blob: host.blob.clone(),
-                blob_size: host.size,
-            },
-            base: base.layer,
-            layers,
-        })
-    }
-
-    /// The packages with their files: those of which a lock knows hashes alone are looked up.
-    fn with_files(&self, selected: &[Pinned]) -> Result<Vec<Pinned>, PackError> {
-        let client = IndexClient::new(self.store, self.fetcher, self.index);
-        let mut filled = selected.to_vec();
-        for package in filled
-            .iter_mut()
-            .filter(|p| p.artifacts.is_empty() && p.direct.is_none())
-        {
-            let version = package
-                .version
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            let found = client
-                .version(package.name.as_ref(), &version)
-                .map_err(|error| PackError::Index(Box::new(error)))?;
-            let allowed = |digest: &Option<Digest>| {
-                package.hashes.is_empty()
-                    || digest
-                        .as_ref()
-                        .is_none_or(|digest| package.hashes.contains(digest))
-            };
-            let files = found.files.into_iter().filter(|file| allowed(&file.sha256));
-            package.artifacts = files
-                .map(|file| Artifact {
-                    url: Some(file.url),
-                    sha256: file.sha256,
-                    size: file.size,
-                    ..Artifact::named(&file.filename)
-                })
-                .collect();
-            if package.artifacts.is_empty() && !package.hashes.is_empty() {
-                let hashes: Vec<String> = package.hashes.iter().map(ToString::to_string).collect();
-                let message = format!(
-                    "no file of {} on the index has a hash that the lock allows",
-                    package.title()
-                );
-                let error = Diagnostic::new(Problem::LockOutOfDate, message)
-                    .note(format!("the lock allows {}", hashes.join(", ")))
-                    .help("lock again, if the change was meant");
-                return Err(error.into());
-            }
-        }
-        Ok(filled)
-    }
-
-    fn fetch(&self, wanted: &[WheelRequest]) -> Result<Vec<FetchedWheel>, PackError> {
-        let client = IndexClient::new(self.store, self.fetcher, self.index);
-        let options = DownloadOptions {
-            threads: CONNECTIONS,
-            verify: false,
-        };
-        download(self.store, self.fetcher, &client, wanted, options, self.progress)
-            .map_err(|error| PackError::Download(Box::new(error)))
-    }
-
-    fn package_layers(
-        &self,
-        fetched: &[FetchedWheel],
-        base: &Base,
-        environment: &Environment,
-        epoch: u64,
-    ) -> Result<Vec<LayerBlob>, PackError> {
-        let sizes: Vec<(String, u64)> = fetched
-            .iter()
-            .map(|wheel| {
-                (
-                    wheel
-                        .filename
-                        .split('-')
-                        .next()
-                        .unwrap_or_default()
-                        .to_ascii_lowercase(),
-                    wheel.size,
-                )
-            })
-            .collect();
-        let groups: Vec<Vec<WheelFile>> = grouping::group(&sizes)
-            .into_iter()
-            .map(|group| group.into_iter().map(|at| wheel_file(&fetched[at])).collect())
-            .collect();
-        let options = LayerOptions {
-            environment: environment.clone(),
-            interpreter: Some(base.interpreter.clone()),
-            epoch,
-            threads: self.threads,
-        };
-        build_layers(self.store, &groups, &options, self.progress)
-            .map_err(|error| PackError::Layer(Box::new(error)))
-    }
 }
 
-/// What a vertex makes.
-#[derive(Clone)]
-enum Made {
-    Base(Box<Base>),
-    Layer(Layer),
-    Wheels(Vec<FetchedWheel>),
-    Packages(Vec<LayerBlob>),
-}
-
-fn wheel_file(fetched: &FetchedWheel) -> WheelFile {
-    WheelFile {
-        path: fetched.path.clone(),
-        filename: fetched.filename.clone(),
-        sha256: fetched.sha256.clone(),
-        direct_url: None,
-    }
-}
-
-fn base_layer(base: &BaseLayer) -> PlannedLayer {
-    PlannedLayer {
-        kind: LayerKind::Base.to_string(),
-        layer: Layer {
-            digest: base.blob.clone(),
-            size: base.size,
-            diff_id: base.diff_id.clone(),
-            unpacked: base.unpacked_size,
-        },
-        created_by: format!("debian {} with Python {}", base.suite, base.python),
-        packages: base
-            .packages
-            .iter()
-            .map(|package| format!("{} {}", package.name, package.version))
-            .collect(),
-    }
-}
-
-fn package_layer(made: LayerBlob) -> PlannedLayer {
-    let packages: Vec<String> = made
-        .packages
-        .iter()
-        .map(|package| format!("{} {}", package.name, package.version))
-        .collect();
-    PlannedLayer {
-        kind: LayerKind::Packages.to_string(),
-        layer: Layer {
-            digest: made.digest,
-            size: made.size,
-            diff_id: made.diff_id,
-            unpacked: made.uncompressed_size,
-        },
-        created_by: format!("packages {}", packages.join(", ")),
-        packages,
-    }
-}
-
-fn unknown_base(name: &str) -> PackError {
+pub(crate) fn unknown_base(name: &str) -> PackError {
     PackError::Setting {
         message: format!("there is no base `{name}`"),
         help: Some("give bookworm (Python 3.11), trixie (3.13) or sid (3.14)".into()),
@@ -657,41 +404,6 @@ fn target_of(pinned: &PinnedBase, arch: Arch) -> Result<Target, PackError> {
     })
 }
 
-/// The wheel of each package; what would have to be built is refused.
-fn wheels_of(selected: &[Pinned], target: &Target, lock_dir: &Path) -> Result<Vec<WheelRequest>, PackError> {
-    let ranks = target.tag_ranks();
-    let mut wanted = Vec::new();
-    for package in selected {
-        let artifact = match choose(package, target, &ranks)? {
-            Choice::Wheel(artifact) => artifact,
-            Choice::Sdist(_) => return Err(no_wheel(package, target).into()),
-            Choice::Source => {
-                let message = format!("{} comes from a source tree or a repository", package.title());
-                let error = Diagnostic::new(Problem::Unsupported, message)
-                    .help("build it into a wheel and depend on that: coil installs wheels, and builds no sources yet");
-                return Err(error.into());
-            }
-        };
-        let local = artifact
-            .path
-            .as_ref()
-            .map(|path| lock_dir.join(path).display().to_string());
-        wanted.push(WheelRequest {
-            name: package.name.to_string(),
-            version: package
-                .version
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            filename: artifact.filename.clone(),
-            url: artifact.url.clone().or(local),
-            sha256: artifact.sha256.clone(),
-            size: artifact.size,
-        });
-    }
-    Ok(wanted)
-}
-
 fn settings_of(pyproject: &PyProject) -> Settings {
     let coil = &pyproject.coil;
     Settings {
@@ -701,102 +413,5 @@ fn settings_of(pyproject: &PyProject) -> Settings {
         ports: coil.ports.iter().map(ToString::to_string).collect(),
         include: coil.include.clone(),
         exclude: coil.exclude.clone(),
-    }
-}
-
-/// The files that make the project itself an installed package.
-fn install_files(
-    pyproject: &PyProject,
-    files: &dyn ProjectFiles,
-    platforms: &[PlannedPlatform],
-    notes: &mut Vec<String>,
-) -> Result<Vec<InstalledFile>, PackError> {
-    let (Some(install), Some(first)) = (ProjectInstall::find(pyproject, files)?, platforms.first()) else {
-        return Ok(Vec::new());
-    };
-    notes.extend(install.notes.iter().cloned());
-    let environment = Environment::standard(&first.base.python);
-    let site = environment.site_packages();
-    let info = format!("{site}/{}", install.dist_info());
-    let plain = |path: String, text: String| InstalledFile {
-        path,
-        bytes: text.into_bytes(),
-        executable: false,
-    };
-    let pth = format!("{site}/{}", install.pth_name());
-    let mut out = vec![
-        plain(
-            pth.clone(),
-            install.pth(&format!("/{}", crate::app_layer::APP_FOLDER)),
-        ),
-        plain(format!("{info}/METADATA"), install.metadata()),
-        plain(format!("{info}/INSTALLER"), "coil\n".into()),
-    ];
-    if !install.entry_points.is_empty() {
-        out.push(plain(
-            format!("{info}/entry_points.txt"),
-            install.entry_points.clone(),
-        ));
-    }
-    for entry in &install.scripts {
-        let value = format!("{}:{}", entry.module, entry.attribute);
-        let script = coil_wheel::entry_points::script(&entry.name, &value).map_err(|reason| {
-            let message = format!("[project.scripts] {}: {reason}", entry.name);
-            PackError::from(Diagnostic::new(Problem::Syntax, message).in_file("pyproject.toml"))
-        })?;
-        let bytes = coil_wheel::entry_points::body(&script, &environment.interpreter());
-        out.push(InstalledFile {
-            path: format!("{}/{}", environment.scripts(), entry.name),
-            bytes,
-            executable: true,
-        });
-    }
-    let mut record: Vec<String> = out
-        .iter()
-        .map(|file| format!("{},,\n", relative_to_site(&file.path, &environment)))
-        .collect();
-    record.push(format!("{}/RECORD,,\n", install.dist_info()));
-    out.push(plain(format!("{info}/RECORD"), record.concat()));
-    Ok(out)
-}
-
-/// A path of the environment as RECORD writes it: relative to the folder of packages.
-fn relative_to_site(path: &str, environment: &Environment) -> String {
-    let site = environment.site_packages();
-    match path.strip_prefix(&format!("{site}/")) {
-        Some(below) => below.to_owned(),
-        None => format!(
-            "../../../{}",
-            path.strip_prefix(&format!("{}/", environment.prefix))
-                .unwrap_or(path)
-        ),
-    }
-}
-
-/// The project's name in the letters that an image's name may have.
-fn image_name(pyproject: Option<&PyProject>, disk: &DiskFiles) -> String {
-    let folder = || {
-        disk.root()
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-    };
-    let name = pyproject
-        .and_then(PyProject::name)
-        .map(ToString::to_string)
-        .or_else(folder)
-        .unwrap_or_default();
-    let mut out = String::new();
-    for letter in name.to_ascii_lowercase().chars() {
-        if letter.is_ascii_alphanumeric() {
-            out.push(letter);
-        } else if !out.is_empty() && !out.ends_with('-') {
-            out.push('-');
-        }
-    }
-    let out = out.trim_end_matches('-');
-    if out.is_empty() {
-        "app".into()
-    } else {
-        out.to_owned()
     }
 }

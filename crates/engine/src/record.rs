@@ -141,13 +141,7 @@ impl Engine {
         let bytes = fs::read(dir.join("config.json"))?;
         let record: ContainerRecord = serde_json::from_slice(&bytes)?;
         let run_dir = self.run_dir(&record.id);
-        let state = State::load(dir)?;
-        // What says that it runs is believed while its monitor lives, and no longer.
-        let state = if state.status == Status::Running && !state::is_alive(&run_dir) {
-            state.orphaned()
-        } else {
-            state
-        };
+        let state = state::observe(dir, &run_dir)?;
         Ok(Container {
             record,
             state,

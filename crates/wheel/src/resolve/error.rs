@@ -52,6 +52,14 @@ impl ResolveError {
             ResolveError::Failed { words } if words.contains("--no-build") => {
                 "a package has no wheel for this target: choose a version that has one".to_owned()
             }
+            ResolveError::Failed { words }
+                if ["401", "403", "credentials"]
+                    .iter()
+                    .any(|sign| words.contains(sign)) =>
+            {
+                "give the index a login: https://USER:PASSWORD@HOST/… in its address, or a line in ~/.netrc"
+                    .to_owned()
+            }
             ResolveError::Failed { .. } => "change the requirements, or lock them with `uv lock`".to_owned(),
             _ => String::new(),
         }
