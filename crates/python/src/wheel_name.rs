@@ -276,8 +276,8 @@ pub fn no_wheel(package: &Pinned, target: &Target) -> Diagnostic {
             Refusal::OtherSystem => "for another system than Linux".to_owned(),
             Refusal::Other => "not accepted".to_owned(),
         };
-        // A long list helps nobody; what is nearest to fitting is shown in full.
-        let shown = if why >= Refusal::OtherInterpreter { 1 } else { 4 };
+        // A long list helps nobody.
+        let shown = 4;
         let more = names.len().saturating_sub(shown);
         names.truncate(shown);
         let mut line = format!("{reason}: {}", names.join(", "));
@@ -461,7 +461,7 @@ mod tests {
             "error: no wheel of demo 1.0 fits Python 3.11 on linux/amd64 (glibc 2.36)\n\
              note: for musl, and the base has glibc: demo-1.0-cp311-cp311-musllinux_1_2_x86_64.whl\n\
              note: for another Python than 3.11: demo-1.0-cp313-cp313-manylinux_2_17_x86_64.whl\n\
-             note: for another system than Linux: demo-1.0-cp311-cp311-win_amd64.whl and 1 more\n\
+             note: for another system than Linux: demo-1.0-cp311-cp311-win_amd64.whl, demo-1.0-cp312-cp312-win_amd64.whl\n\
              help: choose another Python with --python, or another version of the package"
         );
     }
