@@ -276,6 +276,10 @@ impl Engine {
             .collect();
         let (mut names, mut running) = (Vec::new(), false);
         for container in self.containers() {
+            // One that removes itself is as good as gone once it has ended, though its monitor still clears up.
+            if container.record.auto_remove && !container.is_running() {
+                continue;
+            }
             if ids.contains(&container.record.image_id) && (!force || container.is_running()) {
                 running |= container.is_running();
                 names.push(container.record.name.clone());
