@@ -15,6 +15,7 @@ use coil_runtime::user::{self, UserError};
 use coil_runtime::{StartError, start};
 use coil_store::{Image, Ownership, Store, StoreError};
 
+use crate::making::Making;
 use crate::mount_flag::{self, MountFlagError};
 use crate::record::ContainerRecord;
 use crate::{Client, Engine, clock, lifecycle, words};
@@ -258,7 +259,14 @@ impl Engine {
         let layers = unpack(&self.store, &image, ownership)?;
         let id = words::new_id().map_err(crate::store_io("making an id"))?;
         let (record, mut spec) = self.plan(request, &image, &id, layers)?;
-        let name = self.claim_name(request.name.as_deref(), &id)?;
+        // The folder comes before the name, so that a name never stands for a container that isn't there.
+        let making = Making::begin(&self.store, &spec.container_dir).map_err(|source| RunError::Prepare {
+            path: spec.container_dir.clone(),
+            source,
+        })?;
+        let name = self.claim_name(request.name.as_deref(), &id).inspect_err(|_| {
+            let _ = self.store.remove_folder(&spec.container_dir);
+        })?;
         let record = ContainerRecord {
             name: name.clone(),
             ..record
@@ -270,6 +278,7 @@ impl Engine {
         drop(lease);
         match started {
             Ok(started) => {
+                making.done();
                 let mut notices = started.notices;
                 if request.network.is_none() && matches!(spec.network, NetworkSpec::Isolated(_)) {
                     notices.push(NO_WAY_OUT.to_owned());
@@ -309,6 +318,9 @@ impl Engine {
                 return Ok(name.to_owned());
             }
             let id = self.store.name_owner(name).unwrap_or_default();
+            if self.clear_abandoned(&id) && claim(name)? {
+                return Ok(name.to_owned());
+            }
             return Err(RunError::NameTaken {
                 name: name.to_owned(),
                 id,
@@ -323,13 +335,12 @@ impl Engine {
         Err(RunError::NoCommand)
     }
 
-    /// Writes the container's folder: whole, or under a name that no listing shows.
+    /// Writes the container's record, and makes the folders of the host that it mounts.
     fn make(&self, record: &ContainerRecord, spec: &mut ContainerSpec) -> Result<(), RunError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| RunError::Prepare { path, source }
         };
-        fs::create_dir_all(&spec.container_dir).map_err(failed(&spec.container_dir))?;
         for mount in &spec.mounts {
             if let MountKind::Bind { source } = &mount.kind
                 && !source.exists()

@@ -11,6 +11,7 @@ pub mod images;
 pub mod inspect;
 pub mod lifecycle;
 pub mod logs;
+mod making;
 mod mount_flag;
 pub mod pack;
 pub mod record;

@@ -11,6 +11,7 @@ use coil_runtime::state::{self, State, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::Engine;
+use crate::making::{Standing, standing};
 
 /// What is known of a container from its making on; `config.json` in its folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -137,7 +138,13 @@ impl Engine {
         found
     }
 
+    /// Reads a container that has started; one in the making is none yet, and one that a kill left is cleared away.
     fn load(&self, dir: &Path) -> io::Result<Container> {
+        let id = dir.file_name().unwrap_or_default().to_string_lossy();
+        if standing(dir, &self.run_dir(&id)) != Standing::Made {
+            self.clear_abandoned(&id);
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let bytes = fs::read(dir.join("config.json"))?;
         let record: ContainerRecord = serde_json::from_slice(&bytes)?;
         let run_dir = self.run_dir(&record.id);
