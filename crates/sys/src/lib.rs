@@ -11,6 +11,7 @@ mod call;
 pub mod descriptor_passing;
 pub mod event;
 pub mod file;
+pub mod memory;
 pub mod mount;
 pub mod namespace_trial;
 pub mod netlink;

@@ -49,6 +49,9 @@ struct Service<'a> {
     paused: bool,
 }
 
+/// Milliseconds without an event after which a monitor counts as at rest.
+const FIRST_REST: i32 = 200;
+
 /// Serves a program that runs until its end, and clears up.
 pub(super) fn serve(
     spec: &ContainerSpec,
@@ -169,8 +172,15 @@ impl<'a> Service<'a> {
             drop(starter);
         }
         let mut buffer = vec![0; 64 << 10].into_boxed_slice();
+        // At the first rest, the code that only a start needs goes out of memory.
+        let mut rest = FIRST_REST;
         loop {
-            for event in self.poll.wait(-1)? {
+            let events = self.poll.wait(rest)?;
+            if events.is_empty() && rest >= 0 {
+                rest = -1;
+                let _ = coil_sys::memory::release_code();
+            }
+            for event in events {
                 match event.token {
                     SIGNALS => {
                         if let Some(ended) = self.on_signals(signals)? {
