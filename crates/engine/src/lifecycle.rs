@@ -98,6 +98,13 @@ pub(crate) fn start_help(error: &StartError) -> Option<String> {
         return None;
     };
     let text = failure.to_string();
+    if text.contains("exec format error") {
+        return Some(
+            "it may be for another processor: `coil inspect` names the image's, and `coil pack --platform` makes one for \
+             this machine"
+                .into(),
+        );
+    }
     if text.contains("in use") {
         return Some("stop what listens there, or publish another port: -p PORT:CONTAINER_PORT".into());
     }
