@@ -126,6 +126,20 @@ impl Container {
         }
     }
 
+    /// Waits for the monitor's own last step, which comes after its lock is gone: the folder of live state.
+    pub(crate) fn wait_till_cleared(&self) {
+        self.wait_till_gone();
+        let begun = std::time::Instant::now();
+        while self.spec.run_dir.exists() {
+            assert!(
+                begun.elapsed().as_secs() < 30,
+                "{} stays",
+                self.spec.run_dir.display()
+            );
+            std::thread::yield_now();
+        }
+    }
+
     pub(crate) fn state(&self) -> State {
         State::load(&self.spec.container_dir).expect("state")
     }

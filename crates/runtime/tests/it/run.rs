@@ -111,7 +111,7 @@ fn output_code_and_log_are_kept() {
         (Status::Exited, 42, 0)
     );
     assert!(state.started_at < state.finished_at);
-    assert!(!container.spec.run_dir.exists());
+    container.wait_till_cleared();
     let log = std::fs::read_to_string(container.spec.container_dir.join("log.jsonl")).expect("log");
     let mut lines: Vec<(String, String)> = log
         .lines()
@@ -318,8 +318,7 @@ fn signals_and_waiting_go_through_the_monitor() {
     container.client().signal(libc::SIGTERM).expect("signal");
     assert_eq!(waiting.wait().expect("end").code, 7);
     assert_eq!(collect(&client).output, "got 15\n");
-    container.wait_till_gone();
-    assert!(!container.spec.run_dir.exists());
+    container.wait_till_cleared();
 }
 
 #[test]
@@ -399,9 +398,8 @@ fn removal_leaves_nothing_and_frees_the_name_first() {
     container.spec.release = vec![own.clone(), taken.clone()];
     container.run();
     assert!(!own.exists(), "the next container may be called so at once");
-    container.wait_till_gone();
+    container.wait_till_cleared();
     assert!(!container.spec.container_dir.exists());
-    assert!(!container.spec.run_dir.exists());
     assert_eq!(std::fs::read_to_string(taken).expect("name"), "another");
     for directory in container.spec.cgroup.directories() {
         assert!(!directory.exists(), "{}", directory.display());
@@ -431,8 +429,7 @@ fn a_container_starts_again_while_its_last_monitor_clears_up() {
         assert_eq!(container.run().output, "x\n");
         assert_eq!(container.state().status, Status::Exited);
     }
-    container.wait_till_gone();
-    assert!(!container.spec.run_dir.exists());
+    container.wait_till_cleared();
 }
 
 #[test]
