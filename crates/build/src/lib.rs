@@ -5,6 +5,7 @@ pub mod app_tree;
 mod base;
 pub mod disk_files;
 pub mod error;
+pub mod executor;
 pub mod export;
 pub mod image_config;
 pub mod layer_writer;

@@ -13,6 +13,8 @@ use coil_store::Store;
 use coil_wheel::index::IndexSettings;
 use serde::Serialize;
 
+use crate::executor::Executor;
+
 /// What is to be packed, and how; flags win over `[tool.coil]`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct PackRequest {
@@ -58,6 +60,8 @@ pub struct Packer<'a> {
     pub uv_environment: &'a [(OsString, OsString)],
     /// Who is told what happens.
     pub progress: &'a dyn Progress,
+    /// Runs what must run in a container; none where no container can be made.
+    pub executor: Option<&'a dyn Executor>,
     /// How many threads work; changes no byte.
     pub threads: usize,
 }
