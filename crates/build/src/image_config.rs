@@ -122,6 +122,8 @@ pub fn write_image(
             })
             .collect(),
         annotations: BTreeMap::new(),
+        artifact_type: None,
+        subject: None,
     };
     let bytes = serde_json::to_vec(&manifest)?;
     let mut descriptor = Descriptor::new(media_type::MANIFEST, store.put_blob(&bytes)?, bytes.len() as u64);

@@ -24,6 +24,12 @@ pub mod media_type {
     pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
     /// Docker's manifest list.
     pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    /// The configuration of an artifact that has none: the two bytes `{}`.
+    pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+    /// An SPDX document in JSON.
+    pub const SPDX: &str = "application/spdx+json";
+    /// A CycloneDX document in JSON.
+    pub const CYCLONEDX: &str = "application/vnd.cyclonedx+json";
 }
 
 /// What names a blob: its type, digest and size in bytes.
@@ -42,6 +48,9 @@ pub struct Descriptor {
     /// The platform, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
+    /// What kind of artifact a manifest is, if it is no image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
 }
 
 impl Descriptor {
@@ -53,6 +62,7 @@ impl Descriptor {
             size,
             annotations: BTreeMap::new(),
             platform: None,
+            artifact_type: None,
         }
     }
 
@@ -74,10 +84,16 @@ pub struct Manifest {
     /// The manifest's own media type.
     #[serde(default)]
     pub media_type: String,
+    /// What kind of artifact this is, if it is no image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     /// The image's configuration.
     pub config: Descriptor,
     /// The layers' blobs, the lowest first.
     pub layers: Vec<Descriptor>,
+    /// The manifest that this artifact is about: it is that one's referrer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
     /// Free notes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -97,6 +113,26 @@ pub struct Index {
     /// Free notes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// An artifact of one document about another manifest, with the empty configuration.
+    pub fn artifact(document: Descriptor, subject: &Descriptor) -> Manifest {
+        // A subject is a plain descriptor: where it runs, and what an index notes of it, is not its own.
+        let subject = Descriptor::new(&subject.media_type, subject.digest.clone(), subject.size);
+        Manifest {
+            schema_version: 2,
+            media_type: media_type::MANIFEST.into(),
+            artifact_type: Some(document.media_type.clone()),
+            config: Descriptor::new(media_type::EMPTY, Digest::of(Manifest::EMPTY_CONFIG), 2),
+            layers: vec![document],
+            subject: Some(subject),
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    /// The bytes of the empty configuration.
+    pub const EMPTY_CONFIG: &'static [u8] = b"{}";
 }
 
 impl Index {

@@ -63,6 +63,8 @@ fn keep_image(store: &Store, name: &str, bytes: &[u8]) -> (Reference, Descriptor
         config,
         layers: vec![layer],
         annotations: Default::default(),
+        artifact_type: None,
+        subject: None,
     };
     let text = serde_json::to_vec(&manifest).unwrap();
     let descriptor = Descriptor::new(
