@@ -105,9 +105,6 @@ pub(crate) fn start_help(error: &StartError) -> Option<String> {
                 .into(),
         );
     }
-    if text.contains("in use") {
-        return Some("stop what listens there, or publish another port: -p PORT:CONTAINER_PORT".into());
-    }
     None
 }
 
