@@ -51,7 +51,7 @@ pub use requirements_file::{
     IndexOptions, RequirementEntry, RequirementsFile, ResolutionInput, Wanted, without_credentials,
 };
 pub use start_command::{DEFAULT_PORT, StartCommand, StartSearch};
-pub use target::{PythonVersion, Tag, TagRanks, Target};
+pub use target::{Libc, PythonVersion, Tag, TagRanks, Target};
 pub use uv_lock::{LockedPackage, LockedSource, UvLock};
 pub use uv_selection::Selection;
 pub use wheel_name::{Choice, Refusal, WheelName, best_wheel, choose, no_wheel};

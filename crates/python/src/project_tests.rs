@@ -15,7 +15,8 @@ fn target() -> Target {
     Target {
         python: "3.13.5".parse().expect("version"),
         arch: Arch::Amd64,
-        glibc: (2, 41),
+        libc: crate::Libc::Glibc(2, 41),
+        free_threaded: false,
     }
 }
 

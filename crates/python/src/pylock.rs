@@ -429,7 +429,8 @@ vcs = { type = "git", url = "https://x.org/r", commit-id = "0123456789" }
         let target = Target {
             python: "3.13.5".parse().expect("version"),
             arch: Arch::Arm64,
-            glibc: (2, 41),
+            libc: crate::Libc::Glibc(2, 41),
+            free_threaded: false,
         };
         let set = |names: &[&str]| names.iter().map(|name| name.parse().expect("a name")).collect();
         let pinned = lock
@@ -457,7 +458,8 @@ vcs = { type = "git", url = "https://x.org/r", commit-id = "0123456789" }
         let old = Target {
             python: "3.9.2".parse().expect("version"),
             arch: Arch::Arm64,
-            glibc: (2, 31),
+            libc: crate::Libc::Glibc(2, 31),
+            free_threaded: false,
         };
         assert!(lock.select(&old, &BTreeSet::new(), &BTreeSet::new()).is_err());
         let wish = BTreeSet::from(["nope".parse().expect("a name")]);

@@ -149,7 +149,8 @@ fn a_hashed_file_is_a_lock() {
     let target = Target {
         python: "3.11.2".parse().expect("version"),
         arch: Arch::Amd64,
-        glibc: (2, 36),
+        libc: crate::Libc::Glibc(2, 36),
+        free_threaded: false,
     };
     let pinned = found.select(&target).expect("all pinned");
     assert_eq!(

@@ -89,6 +89,41 @@ impl<'de> Deserialize<'de> for PythonVersion {
     }
 }
 
+/// The C library that compiled wheels are linked against, and its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Libc {
+    /// GNU's, `2.36`: it takes manylinux wheels.
+    Glibc(u32, u32),
+    /// musl, `1.2`: it takes musllinux wheels.
+    Musl(u32, u32),
+}
+
+impl Libc {
+    /// GNU's version, where it is that one.
+    pub fn glibc(self) -> Option<(u32, u32)> {
+        match self {
+            Libc::Glibc(major, minor) => Some((major, minor)),
+            Libc::Musl(..) => None,
+        }
+    }
+
+    /// The name alone: `glibc`, `musl`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Libc::Glibc(..) => "glibc",
+            Libc::Musl(..) => "musl",
+        }
+    }
+}
+
+impl fmt::Display for Libc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Libc::Glibc(major, minor) | Libc::Musl(major, minor)) = self;
+        write!(f, "{} {major}.{minor}", self.name())
+    }
+}
+
 /// What packages are chosen for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Target {
@@ -96,19 +131,20 @@ pub struct Target {
     pub python: PythonVersion,
     /// The processor.
     pub arch: Arch,
-    /// The C library's version, `(2, 36)`.
-    pub glibc: (u32, u32),
+    /// The C library.
+    pub libc: Libc,
+    /// Whether the interpreter is built without the global lock (PEP 703): its ABI is `cp313t`.
+    pub free_threaded: bool,
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "Python {} on linux/{} (glibc {}.{})",
+            "Python {} on linux/{} ({})",
             self.python.minor_text(),
             self.arch,
-            self.glibc.0,
-            self.glibc.1
+            self.libc
         )
     }
 }
@@ -155,8 +191,15 @@ impl Target {
             Arch::Arm64 => 17,
         };
         let mut tags = Vec::new();
-        let (major, newest) = self.glibc;
-        if major == 2 {
+        if let Libc::Musl(major, newest) = self.libc {
+            // PEP 656.
+            tags.extend(
+                (0..=newest)
+                    .rev()
+                    .map(|minor| format!("musllinux_{major}_{minor}_{machine}")),
+            );
+        }
+        if let Libc::Glibc(2, newest) = self.libc {
             for minor in (oldest..=newest).rev() {
                 tags.push(format!("manylinux_2_{minor}_{machine}"));
                 let older = match minor {
@@ -185,11 +228,16 @@ impl Target {
                 platform: platform.clone(),
             }));
         };
-        push_all(&cpython, &cpython);
-        push_all(&cpython, "abi3");
-        push_all(&cpython, "none");
-        for older in (2..minor).rev() {
-            push_all(&format!("cp{major}{older}"), "abi3");
+        if self.free_threaded {
+            push_all(&cpython, &format!("{cpython}t"));
+            push_all(&cpython, "none");
+        } else {
+            push_all(&cpython, &cpython);
+            push_all(&cpython, "abi3");
+            push_all(&cpython, "none");
+            for older in (2..minor).rev() {
+                push_all(&format!("cp{major}{older}"), "abi3");
+            }
         }
         let generic: Vec<String> = std::iter::once(format!("py{major}{minor}"))
             .chain(std::iter::once(format!("py{major}")))
@@ -251,7 +299,8 @@ mod tests {
         Target {
             python: python.parse().expect("version"),
             arch,
-            glibc,
+            libc: Libc::Glibc(glibc.0, glibc.1),
+            free_threaded: false,
         }
     }
 
@@ -272,6 +321,32 @@ mod tests {
             let theirs: Vec<&str> = expected.lines().collect();
             assert_eq!(ours, theirs);
         }
+    }
+
+    #[test]
+    fn musl_and_free_threading_have_tags_of_their_own() {
+        let musl = Target {
+            libc: Libc::Musl(1, 2),
+            ..target("3.12.1", Arch::Amd64, (2, 36))
+        };
+        assert_eq!(
+            musl.platform_tags(),
+            [
+                "musllinux_1_2_x86_64",
+                "musllinux_1_1_x86_64",
+                "musllinux_1_0_x86_64",
+                "linux_x86_64"
+            ]
+        );
+        assert_eq!(musl.to_string(), "Python 3.12 on linux/amd64 (musl 1.2)");
+        let threaded = Target {
+            free_threaded: true,
+            ..target("3.13.1", Arch::Amd64, (2, 36))
+        };
+        let tags: Vec<String> = threaded.tags().iter().map(Tag::to_string).collect();
+        assert_eq!(tags[0], "cp313-cp313t-manylinux_2_36_x86_64");
+        assert!(!tags.iter().any(|tag| tag.contains("abi3")));
+        assert!(tags.contains(&"cp313-none-any".to_owned()));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use pep508_rs::PackageName;
 
 use crate::diagnostic::{Diagnostic, Problem};
 use crate::pinned::{Artifact, ArtifactKind, Pinned};
-use crate::target::{Tag, TagRanks, Target};
+use crate::target::{Libc, Tag, TagRanks, Target};
 
 /// A wheel's file name, taken apart (PEP 427, "File name convention").
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,10 +50,10 @@ impl std::error::Error for WheelNameError {}
 /// Why a target refuses a wheel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refusal {
-    /// Made for musl's C library.
-    Musl,
-    /// Asks for a newer glibc than the base has.
-    NewerGlibc,
+    /// Made for another C library: musl instead of glibc, or the other way round.
+    OtherLibc,
+    /// Asks for a newer C library than the base has.
+    NewerLibc,
     /// Made for another processor.
     OtherArchitecture,
     /// Made for the free-threaded Python.
@@ -149,8 +149,12 @@ impl WheelName {
         if !any(&|p| p == "any" || (linux(p) && p.ends_with(machine))) {
             return Some(Refusal::OtherArchitecture);
         }
-        if !any(&|p| p == "any" || !p.starts_with("musllinux")) {
-            return Some(Refusal::Musl);
+        let foreign = match target.libc {
+            Libc::Glibc(..) => "musllinux",
+            Libc::Musl(..) => "manylinux",
+        };
+        if !any(&|p| p == "any" || !p.starts_with(foreign)) {
+            return Some(Refusal::OtherLibc);
         }
         if self
             .pythons
@@ -159,11 +163,8 @@ impl WheelName {
         {
             return Some(Refusal::OtherInterpreter);
         }
-        if self
-            .abis
-            .iter()
-            .all(|abi| abi.starts_with("cp") && abi.ends_with('t'))
-        {
+        let threaded = |abi: &String| abi.starts_with("cp") && abi.ends_with('t');
+        if !target.free_threaded && self.abis.iter().all(threaded) {
             return Some(Refusal::FreeThreaded);
         }
         let ranks = target.tag_ranks();
@@ -184,8 +185,12 @@ impl WheelName {
         if !python_fits {
             return Some(Refusal::OtherPython);
         }
-        if any(&|p| p.starts_with("manylinux_") && p.ends_with(machine)) {
-            return Some(Refusal::NewerGlibc);
+        let native = match target.libc {
+            Libc::Glibc(..) => "manylinux_",
+            Libc::Musl(..) => "musllinux_",
+        };
+        if any(&|p| p.starts_with(native) && p.ends_with(machine)) {
+            return Some(Refusal::NewerLibc);
         }
         Some(Refusal::Other)
     }
@@ -267,8 +272,18 @@ pub fn no_wheel(package: &Pinned, target: &Target) -> Diagnostic {
     for (why, mut names) in refused {
         names.sort();
         let reason = match why {
-            Refusal::Musl => "for musl, and the base has glibc".to_owned(),
-            Refusal::NewerGlibc => format!("for a newer glibc than {}.{}", target.glibc.0, target.glibc.1),
+            Refusal::OtherLibc => match target.libc {
+                Libc::Glibc(..) => "for musl, and the base has glibc".to_owned(),
+                Libc::Musl(..) => "for glibc, and the base has musl".to_owned(),
+            },
+            Refusal::NewerLibc => format!(
+                "for a newer {} than {}",
+                target.libc.name(),
+                target
+                    .libc
+                    .to_string()
+                    .trim_start_matches(|c: char| !c.is_ascii_digit())
+            ),
             Refusal::OtherArchitecture => format!("for another processor than {}", target.arch.machine()),
             Refusal::FreeThreaded => "for the free-threaded Python".to_owned(),
             Refusal::OtherPython => format!("for another Python than {}", target.python.minor_text()),
@@ -308,7 +323,8 @@ mod tests {
         Target {
             python: "3.11.2".parse().expect("version"),
             arch: Arch::Amd64,
-            glibc: (2, 36),
+            libc: Libc::Glibc(2, 36),
+            free_threaded: false,
         }
     }
 
@@ -402,7 +418,10 @@ mod tests {
     #[test]
     fn refusals_say_why() {
         for (name, why) in [
-            ("a-1-cp311-cp311-musllinux_1_2_x86_64.whl", Some(Refusal::Musl)),
+            (
+                "a-1-cp311-cp311-musllinux_1_2_x86_64.whl",
+                Some(Refusal::OtherLibc),
+            ),
             (
                 "a-1-cp311-cp311-manylinux_2_17_aarch64.whl",
                 Some(Refusal::OtherArchitecture),
@@ -417,7 +436,7 @@ mod tests {
             ),
             (
                 "a-1-cp311-cp311-manylinux_2_39_x86_64.whl",
-                Some(Refusal::NewerGlibc),
+                Some(Refusal::NewerLibc),
             ),
             (
                 "a-1-cp313-cp313t-manylinux_2_17_x86_64.whl",

@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 
 use coil_fetch::{Fetcher, Progress};
 use coil_oci::{Arch, Digest};
+use coil_python::Libc;
 use coil_store::Store;
 
 use crate::archive::{Archive, ArchiveError, Inflater};
@@ -53,8 +54,8 @@ pub struct ResolveRequest<'a> {
     pub python: &'a str,
     /// The target's architecture.
     pub arch: Arch,
-    /// The target's glibc version.
-    pub glibc: (u32, u32),
+    /// The target's C library.
+    pub libc: Libc,
     /// The indices.
     pub index: &'a IndexSettings,
     /// More options for `uv pip compile`, such as `--prerelease=allow`.
@@ -153,7 +154,7 @@ pub fn resolve(
     ]);
     command.args(["--format=pylock.toml", "--python-version", request.python]);
     command
-        .args(["--python-platform", platform(request.arch, request.glibc)])
+        .args(["--python-platform", platform(request.arch, request.libc)])
         .arg("--python")
         .arg(&python);
     if !request.constraints.is_empty() {
@@ -259,7 +260,12 @@ fn quoted(word: OsString) -> OsString {
 }
 
 /// uv's name of the target: the newest platform it knows that the target's glibc satisfies.
-fn platform(arch: Arch, glibc: (u32, u32)) -> &'static str {
+fn platform(arch: Arch, libc: Libc) -> &'static str {
+    let glibc = match (libc, arch) {
+        (Libc::Glibc(major, minor), _) => (major, minor),
+        (Libc::Musl(..), Arch::Amd64) => return "x86_64-unknown-linux-musl",
+        (Libc::Musl(..), Arch::Arm64) => return "aarch64-unknown-linux-musl",
+    };
     macro_rules! platforms {
         ($arch:literal) => {
             [

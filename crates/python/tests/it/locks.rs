@@ -81,7 +81,8 @@ fn the_same_packages_as_uv() {
             let target = Target {
                 python: result.python.parse().expect("a version"),
                 arch: result.arch,
-                glibc: (2, 36),
+                libc: coil_python::Libc::Glibc(2, 36),
+                free_threaded: false,
             };
             let selection = Selection {
                 package: result.package.as_ref().map(|name| name.parse().expect("a name")),
@@ -185,7 +186,8 @@ fn impossible_wishes_are_refused() {
     let target = Target {
         python: "3.11.2".parse().expect("a version"),
         arch: Arch::Amd64,
-        glibc: (2, 36),
+        libc: coil_python::Libc::Glibc(2, 36),
+        free_threaded: false,
     };
     let lock_of =
         |case: &str| UvLock::parse("uv.lock", &read(&fixtures().join(case).join("uv.lock"))).expect("a lock");
@@ -241,7 +243,8 @@ fn a_pylock_from_uv() {
     let target = Target {
         python: "3.13.5".parse().expect("a version"),
         arch: Arch::Amd64,
-        glibc: (2, 41),
+        libc: coil_python::Libc::Glibc(2, 41),
+        free_threaded: false,
     };
     let packages = lock
         .select(&target, &BTreeSet::new(), &BTreeSet::new())
@@ -274,7 +277,8 @@ fn the_repositorys_own_examples() {
         let target = Target {
             python: "3.13.5".parse().expect("a version"),
             arch: Arch::Arm64,
-            glibc: (2, 41),
+            libc: coil_python::Libc::Glibc(2, 41),
+            free_threaded: false,
         };
         let packages = project
             .packages(&target, &wishes)

@@ -61,7 +61,7 @@ fn requirements_are_resolved_for_the_target_without_builds() {
         constraints: "b<2\n",
         python: "3.13.5",
         arch: Arch::Arm64,
-        glibc: (2, 41),
+        libc: coil_python::Libc::Glibc(2, 41),
         index: &settings,
         options: &[],
         environment: &environment,
