@@ -11,6 +11,7 @@ pub mod image_config;
 pub mod layer_writer;
 mod lock_file;
 mod pack;
+mod package_layers;
 mod planning;
 mod platform_layers;
 mod project_package;

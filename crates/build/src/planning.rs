@@ -9,8 +9,8 @@ use coil_debian::{Archive, AssembleOptions, BaseLayer, PinnedBase, Suite};
 use coil_oci::{Arch, Digest};
 use coil_plan::LayerKind;
 use coil_python::{
-    Diagnostic, IgnoreRules, Packages, Pinned, Project, ProjectFiles, ProjectLock, ProjectWishes, PyProject,
-    Pylock, PythonChoice, PythonVersion, ResolutionInput, Target, choose_python, debian_pythons,
+    Diagnostic, IgnoreRules, Libc, Packages, Pinned, Project, ProjectFiles, ProjectLock, ProjectWishes,
+    PyProject, Pylock, PythonChoice, PythonVersion, ResolutionInput, Target, choose_python, debian_pythons,
 };
 use coil_wheel::index::{IndexClient, IndexSettings};
 use coil_wheel::resolve::{ResolveRequest, find_uv, resolve};
@@ -22,6 +22,7 @@ use crate::disk_files::DiskFiles;
 use crate::error::PackError;
 use crate::layer_writer::Layer;
 use crate::lock_file::LockFile;
+use crate::platform_layers::PlatformParts;
 use crate::project_package::{image_name, install_files};
 use crate::recorder::{Reads, Recorder};
 use crate::request::{Chosen, PackRequest, Packer};
@@ -91,6 +92,7 @@ impl PlannedLayer {
     pub(crate) fn kind(&self) -> LayerKind {
         [
             LayerKind::Base,
+            LayerKind::Libraries,
             LayerKind::Bytecode,
             LayerKind::Environment,
             LayerKind::Packages,
@@ -220,9 +222,15 @@ impl Packer<'_> {
                 }
             };
             let lock_dir = disk.root().join(&project.lock_dir);
-            let made = self.platform(
-                request, &archive, &pinned, &for_host, &target, &selected, &lock_dir, &mut lock, &mut notes,
-            )?;
+            let parts = PlatformParts {
+                archive: &archive,
+                pinned: &pinned,
+                for_host: &for_host,
+                target: &target,
+                selected: &selected,
+                lock_dir: &lock_dir,
+            };
+            let made = self.platform(request, &parts, &mut lock, &mut notes)?;
             platforms.push(made);
             packages.extend(selected);
         }
@@ -309,7 +317,7 @@ impl Packer<'_> {
             constraints: &input.constraints,
             python: &python,
             arch: target.arch,
-            glibc: target.glibc,
+            libc: target.libc,
             index: &settings,
             options: &options,
             environment: self.uv_environment,
@@ -397,10 +405,12 @@ fn target_of(pinned: &PinnedBase, arch: Arch) -> Result<Target, PackError> {
         help: Some("remove that file and pack again".into()),
     };
     let python = PythonVersion::from_str(&pinned.python).map_err(|_| broken())?;
+    let (major, minor) = pinned.glibc().ok_or_else(broken)?;
     Ok(Target {
         python,
         arch,
-        glibc: pinned.glibc().ok_or_else(broken)?,
+        libc: Libc::Glibc(major, minor),
+        free_threaded: false,
     })
 }
 

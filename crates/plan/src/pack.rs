@@ -21,6 +21,8 @@ pub struct PackPlan {
     pub bytecode: bool,
     /// The packages to install, sorted by name.
     pub packages: Vec<Pinned>,
+    /// Those of them that have no wheel and are built from their sources, `name version`.
+    pub builds: Vec<String>,
 }
 
 /// What a layer of a packed image holds.
@@ -29,6 +31,8 @@ pub struct PackPlan {
 pub enum LayerKind {
     /// The operating system and the interpreter.
     Base,
+    /// Libraries of the operating system that packages need and the base has not.
+    Libraries,
     /// The standard library's bytecode.
     Bytecode,
     /// The empty virtual environment.
@@ -43,6 +47,7 @@ impl fmt::Display for LayerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             LayerKind::Base => "base",
+            LayerKind::Libraries => "libraries",
             LayerKind::Bytecode => "bytecode",
             LayerKind::Environment => "environment",
             LayerKind::Packages => "packages",
@@ -62,8 +67,13 @@ pub enum PackOp {
     Environment,
     /// Brings the packages' wheels onto the disk; makes no layer.
     Fetch,
-    /// Installs packages into layers; its inputs are the base, which has the interpreter that compiles them, and
-    /// the wheels.
+    /// Builds the wheels that nobody offers, in containers of its input, the base; makes no layer.
+    Build,
+    /// Adds libraries to the base; its inputs are the base, the wheels, and the wheels that were built, where there are
+    /// any.
+    Libraries,
+    /// Installs packages into layers; its inputs are the base, which has the interpreter that compiles them, the wheels,
+    /// and the wheels that were built, where there are any.
     Packages,
 }
 
@@ -72,9 +82,10 @@ impl PackOp {
     pub fn kind(&self) -> LayerKind {
         match self {
             PackOp::Base => LayerKind::Base,
+            PackOp::Libraries => LayerKind::Libraries,
             PackOp::Bytecode => LayerKind::Bytecode,
             PackOp::Environment => LayerKind::Environment,
-            PackOp::Fetch | PackOp::Packages => LayerKind::Packages,
+            PackOp::Fetch | PackOp::Build | PackOp::Packages => LayerKind::Packages,
         }
     }
 }
@@ -88,8 +99,14 @@ pub fn lower(plan: &PackPlan) -> Graph<PackOp> {
         graph.add("standard library bytecode", PackOp::Bytecode, &[base]);
     }
     graph.add("environment", PackOp::Environment, &[]);
+    let mut inputs = vec![base, wheels];
+    if !plan.builds.is_empty() {
+        let name = format!("builds of {}", plan.builds.join(", "));
+        inputs.push(graph.add(name, PackOp::Build, &[base]));
+    }
+    graph.add("libraries", PackOp::Libraries, &inputs);
     if !plan.packages.is_empty() {
-        graph.add("packages", PackOp::Packages, &[base, wheels]);
+        graph.add("packages", PackOp::Packages, &inputs);
     }
     graph
 }
@@ -106,8 +123,11 @@ mod tests {
             python: "3.13.5".into(),
             bytecode: true,
             packages: vec![Pinned::new("idna", "3.10")],
+            builds: vec!["uwsgi 2.0".into()],
         };
         let graph = lower(&plan);
+        let packages = graph.vertices().iter().find(|v| v.name == "packages");
+        assert_eq!(packages.map(|v| v.inputs.len()), Some(3));
         let free: Vec<_> = graph
             .vertices()
             .iter()

@@ -1,0 +1,200 @@
+//! The packages of one platform: which file each is taken from, and the layers that they become.
+
+use std::path::Path;
+
+use coil_oci::Digest;
+use coil_plan::LayerKind;
+use coil_python::{Artifact, Choice, Diagnostic, Pinned, Problem, Target, choose};
+use coil_wheel::download::{DownloadOptions, FetchedWheel, WheelRequest, download};
+use coil_wheel::environment::Environment;
+use coil_wheel::grouping;
+use coil_wheel::index::IndexClient;
+use coil_wheel::layer::{LayerBlob, LayerOptions, WheelFile, build_layers};
+
+use crate::base::Base;
+use crate::error::PackError;
+use crate::layer_writer::Layer;
+use crate::planning::PlannedLayer;
+use crate::request::Packer;
+
+const CONNECTIONS: usize = 8;
+
+/// Where the packages of a platform come from.
+#[derive(Debug, Default)]
+pub(crate) struct PackageSources {
+    /// Wheels that are fetched.
+    pub(crate) wheels: Vec<WheelRequest>,
+    /// Packages of which a wheel must be built.
+    pub(crate) builds: Vec<(Pinned, BuildSource)>,
+}
+
+/// What a wheel is built from.
+#[derive(Debug, Clone)]
+pub(crate) enum BuildSource {
+    /// A source distribution.
+    Archive(Artifact),
+    /// A source tree or a repository, as the package's direct reference says.
+    Tree,
+}
+
+impl Packer<'_> {
+    /// The packages with their files: those of which a lock knows hashes alone are looked up.
+    pub(crate) fn with_files(&self, selected: &[Pinned]) -> Result<Vec<Pinned>, PackError> {
+        let client = IndexClient::new(self.store, self.fetcher, self.index);
+        let mut filled = selected.to_vec();
+        for package in filled
+            .iter_mut()
+            .filter(|p| p.artifacts.is_empty() && p.direct.is_none())
+        {
+            let version = package
+                .version
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let found = client
+                .version(package.name.as_ref(), &version)
+                .map_err(|error| PackError::Index(Box::new(error)))?;
+            let allowed = |digest: &Option<Digest>| {
+                package.hashes.is_empty()
+                    || digest
+                        .as_ref()
+                        .is_none_or(|digest| package.hashes.contains(digest))
+            };
+            let files = found.files.into_iter().filter(|file| allowed(&file.sha256));
+            package.artifacts = files
+                .map(|file| Artifact {
+                    url: Some(file.url),
+                    sha256: file.sha256,
+                    size: file.size,
+                    ..Artifact::named(&file.filename)
+                })
+                .collect();
+            if package.artifacts.is_empty() && !package.hashes.is_empty() {
+                let hashes: Vec<String> = package.hashes.iter().map(ToString::to_string).collect();
+                let message = format!(
+                    "no file of {} on the index has a hash that the lock allows",
+                    package.title()
+                );
+                let error = Diagnostic::new(Problem::LockOutOfDate, message)
+                    .note(format!("the lock allows {}", hashes.join(", ")))
+                    .help("lock again, if the change was meant");
+                return Err(error.into());
+            }
+        }
+        Ok(filled)
+    }
+
+    pub(crate) fn fetch(&self, wanted: &[WheelRequest]) -> Result<Vec<FetchedWheel>, PackError> {
+        let client = IndexClient::new(self.store, self.fetcher, self.index);
+        let options = DownloadOptions {
+            threads: CONNECTIONS,
+            verify: false,
+        };
+        download(self.store, self.fetcher, &client, wanted, options, self.progress)
+            .map_err(|error| PackError::Download(Box::new(error)))
+    }
+
+    pub(crate) fn package_layers(
+        &self,
+        fetched: &[FetchedWheel],
+        base: &Base,
+        environment: &Environment,
+        epoch: u64,
+    ) -> Result<Vec<LayerBlob>, PackError> {
+        let sizes: Vec<(String, u64)> = fetched
+            .iter()
+            .map(|wheel| {
+                (
+                    wheel
+                        .filename
+                        .split('-')
+                        .next()
+                        .unwrap_or_default()
+                        .to_ascii_lowercase(),
+                    wheel.size,
+                )
+            })
+            .collect();
+        let groups: Vec<Vec<WheelFile>> = grouping::group(&sizes)
+            .into_iter()
+            .map(|group| group.into_iter().map(|at| wheel_file(&fetched[at])).collect())
+            .collect();
+        let options = LayerOptions {
+            environment: environment.clone(),
+            interpreter: Some(base.interpreter.clone()),
+            epoch,
+            threads: self.threads,
+        };
+        build_layers(self.store, &groups, &options, self.progress)
+            .map_err(|error| PackError::Layer(Box::new(error)))
+    }
+}
+
+fn wheel_file(fetched: &FetchedWheel) -> WheelFile {
+    WheelFile {
+        path: fetched.path.clone(),
+        filename: fetched.filename.clone(),
+        sha256: fetched.sha256.clone(),
+        direct_url: None,
+    }
+}
+
+pub(crate) fn package_layer(made: LayerBlob) -> PlannedLayer {
+    let packages: Vec<String> = made
+        .packages
+        .iter()
+        .map(|package| format!("{} {}", package.name, package.version))
+        .collect();
+    PlannedLayer {
+        kind: LayerKind::Packages.to_string(),
+        layer: Layer {
+            digest: made.digest,
+            size: made.size,
+            diff_id: made.diff_id,
+            unpacked: made.uncompressed_size,
+        },
+        created_by: format!("packages {}", packages.join(", ")),
+        packages,
+    }
+}
+
+/// The wheel of each package, or the source that one is built from.
+pub(crate) fn sources_of(
+    selected: &[Pinned],
+    target: &Target,
+    lock_dir: &Path,
+) -> Result<PackageSources, PackError> {
+    let ranks = target.tag_ranks();
+    let mut sources = PackageSources::default();
+    for package in selected {
+        let artifact = match choose(package, target, &ranks)? {
+            Choice::Wheel(artifact) => artifact,
+            Choice::Sdist(artifact) => {
+                let source = BuildSource::Archive(artifact.clone());
+                sources.builds.push((package.clone(), source));
+                continue;
+            }
+            Choice::Source => {
+                sources.builds.push((package.clone(), BuildSource::Tree));
+                continue;
+            }
+        };
+        let local = artifact
+            .path
+            .as_ref()
+            .map(|path| lock_dir.join(path).display().to_string());
+        sources.wheels.push(WheelRequest {
+            name: package.name.to_string(),
+            version: package
+                .version
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            filename: artifact.filename.clone(),
+            url: artifact.url.clone().or(local),
+            sha256: artifact.sha256.clone(),
+            size: artifact.size,
+        });
+    }
+    Ok(sources)
+}
