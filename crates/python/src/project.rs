@@ -11,7 +11,7 @@ use crate::pylock::Pylock;
 use crate::pyproject::{Asked, PyProject};
 use crate::python_choice::{PythonWish, python_version_file};
 use crate::requirement::GroupName;
-use crate::requirements_file::{IndexOptions, RequirementsFile, ResolutionInput};
+use crate::requirements_file::{RequirementsFile, ResolutionInput};
 use crate::target::Target;
 use crate::uv_lock::UvLock;
 use crate::uv_selection::Selection;
@@ -240,32 +240,13 @@ impl Project {
             .in_file(&format!("{}:{}", pyproject.file, asked.line))
             .help("run `uv lock`"));
         }
-        let uv = &pyproject.uv;
-        let default = uv
-            .indexes
-            .iter()
-            .find(|index| index.default)
-            .map(|index| index.url.clone());
-        let extra = uv
-            .indexes
-            .iter()
-            .filter(|index| !index.default && !index.explicit && !index.flat);
         Ok(ResolutionInput {
             requirements: asked
                 .iter()
                 .map(|asked| format!("{}\n", asked.requirement))
                 .collect(),
-            constraints: String::new(),
-            index: IndexOptions {
-                index_url: default.or_else(|| uv.index_url.clone()),
-                extra_index_urls: extra
-                    .map(|index| index.url.clone())
-                    .chain(uv.extra_index_urls.clone())
-                    .collect(),
-                find_links: uv.find_links.clone(),
-                no_index: uv.no_index,
-                ..IndexOptions::default()
-            },
+            uv: pyproject.uv.for_resolution(extras, groups),
+            ..ResolutionInput::default()
         })
     }
 }

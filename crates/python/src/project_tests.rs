@@ -134,7 +134,7 @@ fn resolution_inputs() {
         panic!("there is no lock");
     };
     assert_eq!(input.requirements, "flask>=3\nsix\nclick\ngunicorn\n");
-    assert_eq!(input.index.index_url.as_deref(), Some("https://i.org/simple"));
+    assert_eq!(input.uv.indexes, ["=https://i.org/simple true false false"]);
     let same = input.clone();
     assert_eq!(input.digest(), same.digest());
     let other = ResolutionInput {

@@ -13,6 +13,7 @@ use crate::project_files::{ProjectFiles, join, parent};
 use crate::requirement::{Requirement, RequirementError, parse_requirement};
 use crate::requirements_line::{Logical, is_location, logical_lines, option_of, split_options, unnamed};
 use crate::target::Target;
+use crate::uv_settings::UvResolution;
 
 /// Files that include each other deeper than this are taken for a mistake.
 const DEEPEST: usize = 20;
@@ -97,13 +98,24 @@ pub struct ResolutionInput {
     pub constraints: String,
     /// Where packages come from.
     pub index: IndexOptions,
+    /// What `[tool.uv]` says of the resolution.
+    #[serde(skip_serializing_if = "UvResolution::is_empty")]
+    pub uv: UvResolution,
 }
 
 impl ResolutionInput {
     /// What the resolution depends on, as one hash; two equal inputs have the same resolution recorded in `coil.lock`.
+    ///
+    /// Logins don't count: whoever may use the index gets the same packages from it.
     pub fn digest(&self) -> Digest {
+        let mut bare = self.clone();
+        let index = &mut bare.index;
+        let places = index.index_url.iter_mut().chain(&mut index.extra_index_urls);
+        for place in places.chain(&mut index.find_links) {
+            *place = without_credentials(place);
+        }
         // A derived serializer of strings, booleans and lists can't fail, and keeps the order of the fields.
-        Digest::of(&serde_json::to_vec(self).unwrap_or_default())
+        Digest::of(&serde_json::to_vec(&bare).unwrap_or_default())
     }
 }
 
@@ -190,6 +202,7 @@ impl RequirementsFile {
             requirements: text(&self.entries),
             constraints: text(&self.constraints),
             index: self.index.clone(),
+            uv: UvResolution::default(),
         }
     }
 }
