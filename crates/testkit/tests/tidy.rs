@@ -11,14 +11,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("python", &["oci"]),
     ("plan", &["oci", "python"]),
     ("sys", &[]),
+    ("elf", &[]),
     ("fetch", &["oci"]),
     ("store", &["oci"]),
     ("wheel", &["oci", "fetch", "store", "python"]),
-    ("debian", &["oci", "fetch", "store"]),
+    ("debian", &["oci", "fetch", "store", "elf"]),
     ("runtime", &["oci", "sys"]),
     (
         "build",
-        &["oci", "plan", "python", "store", "wheel", "debian", "fetch"],
+        &["oci", "elf", "plan", "python", "store", "wheel", "debian", "fetch"],
     ),
     (
         "engine",
