@@ -74,6 +74,7 @@ impl Store {
         }
         keep_mentioned(&self.root().join(layout::CACHE), 2, &mut live);
         keep_mentioned(&self.containers_dir(), 2, &mut live);
+        self.keep_referrers(&mut live);
         let mut done = Collected::default();
         for entry in read_folder(&self.root().join(layout::BLOBS)) {
             if !live.contains(&entry.file_name().to_string_lossy().into_owned()) {

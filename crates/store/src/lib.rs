@@ -13,6 +13,7 @@ mod layout;
 mod lease;
 mod names;
 mod record;
+mod referrers;
 mod snapshot;
 mod unpack;
 

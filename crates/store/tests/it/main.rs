@@ -145,6 +145,43 @@ fn collection_keeps_what_is_named_and_removes_the_rest() {
 }
 
 #[test]
+fn what_is_about_an_image_lives_as_long_as_it() {
+    let root = tempfile::tempdir().unwrap();
+    let store = store_in(root.path(), "one");
+    let (reference, image) = keep_image(&store, "app:1", &layer(&[]));
+    let bytes = fs::read(store.blob_path(&image.digest)).unwrap();
+    store
+        .put_referrers(&image, &[(media_type::SPDX, b"old")])
+        .unwrap();
+    let documents: [(&str, &[u8]); 2] = [(media_type::SPDX, b"spdx"), (media_type::CYCLONEDX, b"cdx")];
+    store.put_referrers(&image, &documents).unwrap();
+    let old = store.put_blob(b"old").unwrap();
+
+    assert!(!store.collect(false).unwrap().postponed);
+    assert!(!store.has_blob(&old), "what another document replaced is gone");
+    let referrers = store.referrers(&image.digest);
+    assert_eq!(referrers.len(), 2);
+    for referrer in &referrers {
+        let manifest = store.read_manifest(referrer).unwrap();
+        assert_eq!(manifest.artifact_type, referrer.artifact_type);
+        assert_eq!(manifest.subject.unwrap().digest, image.digest);
+        assert!(store.has_blob(&manifest.config.digest));
+    }
+    for (kind, bytes) in documents {
+        let kept = store.referrer_document(&image.digest, kind).unwrap();
+        assert_eq!(kept.as_deref(), Some(bytes));
+    }
+    assert_eq!(fs::read(store.blob_path(&image.digest)).unwrap(), bytes);
+    assert_eq!(store.images().unwrap().len(), 1, "they have no names");
+
+    store.remove_ref(&reference).unwrap();
+    store.collect(false).unwrap();
+    assert!(store.referrers(&image.digest).is_empty());
+    assert_eq!(fs::read_dir(root.path().join("blobs/sha256")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(root.path().join("referrers-v1")).unwrap().count(), 0);
+}
+
+#[test]
 fn a_damaged_image_of_another_boot_is_said() {
     let root = tempfile::tempdir().unwrap();
     let store = store_in(root.path(), "one");
