@@ -8,8 +8,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const WORKER: &str = include_str!("worker.py");
@@ -38,6 +38,46 @@ pub struct Interpreter {
     pub version: String,
     /// What tells this interpreter from another one of the same version; part of every cache key.
     pub identity: String,
+    /// What starts it, where it is no program of this machine.
+    pub launcher: Option<Launcher>,
+}
+
+/// An interpreter that was started elsewhere, and the two ends to talk with it.
+pub struct Session {
+    /// Its standard input; its end tells it to go.
+    pub input: Box<dyn Write + Send>,
+    /// Its standard output.
+    pub output: Box<dyn Read + Send>,
+}
+
+/// Starts interpreters where this machine can't run them itself: in a container.
+pub trait Launch: Send + Sync {
+    /// Starts one with these options and this environment.
+    ///
+    /// # Errors
+    /// Why there is none; the text is for people.
+    fn launch(&self, options: &[&str], environment: &[(&str, &str)]) -> std::io::Result<Session>;
+}
+
+/// A shared [`Launch`]; equal to itself alone.
+#[derive(Clone)]
+pub struct Launcher(
+    /// What starts.
+    pub Arc<dyn Launch>,
+);
+
+impl PartialEq for Launcher {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Launcher {}
+
+impl fmt::Debug for Launcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Launcher")
+    }
 }
 
 /// Why nothing could be compiled.
@@ -139,6 +179,7 @@ impl Interpreter {
             home: Some(root.join("usr")),
             version: version.to_owned(),
             identity: identity.to_owned(),
+            launcher: None,
         })
     }
 
@@ -150,6 +191,15 @@ impl Interpreter {
             home: None,
             version: version.to_owned(),
             identity: identity.to_owned(),
+            launcher: None,
+        }
+    }
+
+    /// An interpreter that something else starts; `program` is its name for errors.
+    pub fn elsewhere(program: &Path, version: &str, identity: &str, launcher: Launcher) -> Interpreter {
+        Interpreter {
+            launcher: Some(launcher),
+            ..Interpreter::installed(program, version, identity)
         }
     }
 
@@ -174,46 +224,63 @@ pub struct SourceFile {
 }
 
 /// A running interpreter that compiles groups of files; ends when dropped.
-#[derive(Debug)]
 pub struct Compiler {
     program: PathBuf,
-    child: Child,
-    input: Option<ChildStdin>,
-    output: ChildStdout,
+    child: Option<Child>,
+    input: Option<Box<dyn Write + Send>>,
+    output: Box<dyn Read + Send>,
+}
+
+impl fmt::Debug for Compiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Compiler({})", self.program.display())
+    }
 }
 
 impl Drop for Compiler {
     fn drop(&mut self) {
         // The end of its input tells it to go.
         self.input = None;
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.wait();
+        }
     }
 }
+
+// Not -I: it would ignore PYTHONHOME and the fixed hash seed, which sets in constants depend on before 3.11.
+const OPTIONS: [&str; 7] = ["-s", "-S", "-B", "-X", "utf8", "-c", WORKER];
+const ENVIRONMENT: [(&str, &str); 1] = [("PYTHONHASHSEED", "0")];
 
 impl Compiler {
     /// Starts an interpreter.
     pub fn start(interpreter: &Interpreter) -> Result<Compiler, BytecodeError> {
         let program = interpreter.program.clone();
-        let mut command = interpreter.command();
-        // Not -I: it would ignore PYTHONHOME and the fixed hash seed, which sets in constants depend on before 3.11.
-        command
-            .args(["-s", "-S", "-B", "-X", "utf8", "-c", WORKER])
-            .env("PYTHONHASHSEED", "0");
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = command.spawn().map_err(|source| BytecodeError::Start {
+        let failed = |source| BytecodeError::Start {
             program: program.clone(),
             source,
-        })?;
-        let input = child.stdin.take();
-        let output = child.stdout.take().expect("its output was asked for as a pipe");
+        };
+        let (session, child) = match &interpreter.launcher {
+            Some(launcher) => (launcher.0.launch(&OPTIONS, &ENVIRONMENT).map_err(failed)?, None),
+            None => {
+                let mut command = interpreter.command();
+                command.args(OPTIONS).envs(ENVIRONMENT);
+                command
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::null());
+                let mut child = command.spawn().map_err(failed)?;
+                let session = Session {
+                    input: Box::new(child.stdin.take().expect("its input was asked for as a pipe")),
+                    output: Box::new(child.stdout.take().expect("its output was asked for as a pipe")),
+                };
+                (session, Some(child))
+            }
+        };
         let mut compiler = Compiler {
             program,
             child,
-            input,
-            output,
+            input: Some(session.input),
+            output: session.output,
         };
         let mut version = vec![0; compiler.number()?.min(64) as usize];
         compiler.read(&mut version)?;
