@@ -62,6 +62,16 @@ impl Default for FetchSettings {
 #[derive(Clone)]
 pub struct Fetcher {
     inner: Arc<Inner>,
+    anonymous: bool,
+}
+
+/// Where a login was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginSource {
+    /// In the address itself, or in one for the same server that was used before.
+    Address,
+    /// In the netrc file.
+    Netrc,
 }
 
 struct Inner {
@@ -109,7 +119,26 @@ impl Fetcher {
                 tls_proxied: OnceLock::new(),
                 logins: Mutex::new(BTreeMap::new()),
             }),
+            anonymous: false,
         }
+    }
+
+    /// The same client, which never logs in anywhere.
+    pub fn anonymous(&self) -> Fetcher {
+        Fetcher {
+            inner: self.inner.clone(),
+            anonymous: true,
+        }
+    }
+
+    /// Which login a request to this address would have; none where there is none.
+    pub fn login_source(&self, url: &str) -> Option<LoginSource> {
+        let address = Address::parse(url).filter(|_| !self.anonymous)?;
+        let logins = self.inner.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        if address.credentials.is_some() || logins.contains_key(&address.origin()) {
+            return Some(LoginSource::Address);
+        }
+        self.netrc_entry(&address).map(|_| LoginSource::Netrc)
     }
 
     /// The same client with another first pause before it tries again; each next pause is twice as long.
@@ -267,7 +296,11 @@ impl Fetcher {
                     address = next;
                 }
                 404 | 410 => return Err(FetchError::NotFound { url: shown() }),
-                401 | 403 | 407 => return Err(FetchError::Unauthorized { url: shown(), status }),
+                401 | 403 | 407 => {
+                    // The server that says so may be another than the one that was asked.
+                    let url = redact_url(&address.bare());
+                    return Err(FetchError::Unauthorized { url, status });
+                }
                 _ => {
                     let retry_after = response.headers().get("retry-after");
                     let seconds = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
@@ -288,6 +321,9 @@ impl Fetcher {
 
     /// The login for an address: of the URL, of an earlier URL for the same origin, or of netrc.
     fn authorization(&self, address: &Address) -> Option<String> {
+        if self.anonymous {
+            return None;
+        }
         let mut logins = self.inner.logins.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(login) = &address.credentials {
             logins.insert(address.origin(), login.clone());
@@ -297,16 +333,23 @@ impl Fetcher {
             return Some(login.basic());
         }
         drop(logins);
+        self.netrc_entry(address).map(|entry| entry_login(entry).basic())
+    }
+
+    /// The netrc file's entry for a host, or its default.
+    fn netrc_entry(&self, address: &Address) -> Option<&NetrcEntry> {
         let netrc = &self.inner.settings.netrc;
         let named = netrc
             .iter()
             .find(|entry| entry.machine.as_deref().is_some_and(|name| address.is_host(name)));
-        let entry = named.or_else(|| netrc.iter().find(|entry| entry.machine.is_none()))?;
-        Some(entry_login(entry).basic())
+        named.or_else(|| netrc.iter().find(|entry| entry.machine.is_none()))
     }
 
     /// The login for where a redirect leads: never what was meant for the host before.
     fn redirected_authorization(&self, from: &Address, to: &Address) -> Option<String> {
+        if self.anonymous {
+            return None;
+        }
         if let Some(login) = &to.credentials {
             return Some(login.basic());
         }
@@ -320,7 +363,8 @@ impl Fetcher {
         Some(entry_login(named).basic())
     }
 
-    fn agent(&self, address: &Address, url: &str) -> Result<&Agent, FetchError> {
+    /// The proxy by which an address is reached.
+    fn proxy_for(&self, address: &Address) -> Option<&str> {
         let settings = &self.inner.settings;
         let proxy = if address.https {
             &settings.https_proxy
@@ -328,7 +372,12 @@ impl Fetcher {
             &settings.http_proxy
         };
         let proxy = proxy.as_deref().filter(|text| !text.is_empty());
-        let proxy = proxy.filter(|_| !proxy::is_exempt(settings.no_proxy.as_deref(), address));
+        proxy.filter(|_| !proxy::is_exempt(settings.no_proxy.as_deref(), address))
+    }
+
+    fn agent(&self, address: &Address, url: &str) -> Result<&Agent, FetchError> {
+        let settings = &self.inner.settings;
+        let proxy = self.proxy_for(address);
         let made = match (address.https, proxy) {
             (false, None) => {
                 return Ok(self
@@ -354,12 +403,20 @@ impl Fetcher {
 
     fn request_error(&self, url: &str, address: &Address, error: ureq::Error) -> FetchError {
         let url = redact_url(url);
+        let proxy = self.proxy_for(address).map(|proxy| {
+            let bare = proxy.split_once("://").map_or(proxy, |(_, rest)| rest);
+            let bare = bare.rsplit_once('@').map_or(bare, |(_, host)| host);
+            bare.trim_end_matches('/').to_owned()
+        });
+        let through = |reason: String| match &proxy {
+            Some(proxy) => format!("the proxy {proxy}: {reason}"),
+            None => reason,
+        };
+        // A name is looked up here for the proxy alone, where there is one.
+        let host = proxy.clone().unwrap_or_else(|| address.host.clone());
         let reason = error.to_string();
         match error {
-            ureq::Error::HostNotFound => FetchError::Dns {
-                url,
-                host: address.host.clone(),
-            },
+            ureq::Error::HostNotFound => FetchError::Dns { url, host },
             ureq::Error::Timeout(_) => FetchError::Timeout { url },
             ureq::Error::Rustls(error) => FetchError::Tls {
                 url,
@@ -372,18 +429,16 @@ impl Fetcher {
                 Some(reason) => FetchError::Tls { url, reason },
                 None if error.kind() == std::io::ErrorKind::TimedOut => FetchError::Timeout { url },
                 // The resolver's own errors carry no code that the standard library knows.
-                None if error.to_string().contains("lookup address") => FetchError::Dns {
-                    url,
-                    host: address.host.clone(),
-                },
+                None if error.to_string().contains("lookup address") => FetchError::Dns { url, host },
                 None => FetchError::Connect {
                     url,
-                    reason: error.to_string(),
+                    reason: through(error.to_string()),
                 },
             },
-            ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => {
-                FetchError::Connect { url, reason }
-            }
+            ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => FetchError::Connect {
+                url,
+                reason: through(reason),
+            },
             _ => FetchError::Protocol { url, reason },
         }
     }

@@ -132,6 +132,9 @@ impl FetchError {
             FetchError::Offline { .. } => "run it once without --offline, so that it is kept",
             FetchError::BadUrl { .. } => "give an http:// or https:// URL",
             FetchError::NotFound { .. } => "check the name and the address of the index or mirror",
+            FetchError::Unauthorized { status: 407, .. } => {
+                "put the login into the proxy's address: HTTPS_PROXY=http://user:password@host:port"
+            }
             FetchError::Unauthorized { .. } => {
                 "put the login into the URL (https://user:password@host/…) or into ~/.netrc"
             }
@@ -177,6 +180,10 @@ impl fmt::Display for FetchError {
             }
             FetchError::BadUrl { url } => write!(f, "`{url}` is not a URL that can be fetched"),
             FetchError::NotFound { url } => write!(f, "{url} does not exist (404)"),
+            FetchError::Unauthorized { url, status: 407 } => {
+                write!(f, "the proxy wants a login before it reaches {url} (407)")
+            }
+            FetchError::Unauthorized { url, status: 403 } => write!(f, "{url} is forbidden (403)"),
             FetchError::Unauthorized { url, status } => write!(f, "{url} wants a login ({status})"),
             FetchError::Status { url, status, .. } => write!(f, "{url} answered with status {status}"),
             FetchError::Tls { url, reason } => write!(f, "no trusted connection to {url}: {reason}"),

@@ -22,7 +22,7 @@ mod proxy;
 mod tls;
 
 pub use address::{join_url, percent_decode, redact_url};
-pub use client::{FetchSettings, Fetcher, Page};
+pub use client::{FetchSettings, Fetcher, LoginSource, Page};
 pub use download::{Download, Downloaded};
 pub use error::FetchError;
 pub use netrc::{NetrcEntry, parse_netrc};

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use coil_fetch::{Download, FetchError, FetchSettings, Fetcher, NetrcEntry, NoProgress, Progress};
+use coil_fetch::{
+    Download, FetchError, FetchSettings, Fetcher, LoginSource, NetrcEntry, NoProgress, Progress, parse_netrc,
+};
 use coil_oci::Digest;
 use server::{Request, Server, closed_port, reply, reply_of_length};
 
@@ -461,4 +463,62 @@ fn https_is_trusted_only_with_the_right_authority() {
     .get(&url, None)
     .unwrap_err();
     assert!(error.to_string().contains(bundle.to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn a_client_without_logins_sends_none() {
+    let server = Server::start(|_, _| reply("200 OK", &[], b"x"));
+    let netrc = parse_netrc("machine 127.0.0.1 login joe password hunter2\n");
+    let fetcher = fetcher(FetchSettings { netrc, ..settings() });
+    let url = server.url("/");
+    assert_eq!(fetcher.login_source(&url), Some(LoginSource::Netrc));
+    assert_eq!(fetcher.anonymous().login_source(&url), None);
+    fetcher.anonymous().get(&url, None).unwrap();
+    fetcher
+        .anonymous()
+        .get(&url.replace("://", "://ann:hunter3@"), None)
+        .unwrap();
+    fetcher.get(&url, None).unwrap();
+    let logins: Vec<bool> = server
+        .seen()
+        .iter()
+        .map(|request| request.header("authorization").is_some())
+        .collect();
+    assert_eq!(logins, [false, false, true]);
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_named_and_its_login_is_not() {
+    let port = closed_port();
+    for scheme in ["http", "https"] {
+        let proxy = Some(format!("http://joe:hunter2@127.0.0.1:{port}"));
+        let fetcher = fetcher(FetchSettings {
+            http_proxy: proxy.clone(),
+            https_proxy: proxy,
+            ..settings()
+        });
+        let error = fetcher
+            .get(&format!("{scheme}://index.example/"), None)
+            .unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(
+            matches!(error, FetchError::Connect { .. })
+                && shown.contains(&format!("the proxy 127.0.0.1:{port}"))
+                && !shown.contains("hunter2"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn whoever_wants_a_login_after_a_redirect_is_named() {
+    let other = Server::start(|_, _| reply("401 Unauthorized", &[], b""));
+    let there = other.url("/file?token=hunter2");
+    let server = Server::start(move |_, _| reply("302 Found", &[("Location", &there)], b""));
+    let error = fetcher(settings()).get(&server.url("/"), None).unwrap_err();
+    let shown = error.to_string();
+    assert!(
+        shown.starts_with(&other.url("/file")) && !shown.contains("hunter2"),
+        "{shown}"
+    );
 }
