@@ -12,7 +12,7 @@ use crate::cached_file;
 use crate::compression;
 use crate::error::ResolveError;
 use crate::in_release::Signed;
-use crate::index::PackageIndex;
+use crate::index::{Package, PackageIndex};
 use crate::pinned::{PinnedBase, PinnedPackage};
 use crate::release::{Listed, compact_date};
 use crate::solve::{NOT_FOLLOWED, SolveError, solve};
@@ -63,12 +63,12 @@ struct Chosen {
 }
 
 /// One suite of those that packages are chosen from.
-struct Part {
+pub(crate) struct Part {
     archive: &'static str,
     suite: String,
-    signed: Signed,
+    pub(crate) signed: Signed,
     /// Its list of packages.
-    listed: Listed,
+    pub(crate) listed: Listed,
     /// Where that is, the best first.
     addresses: Vec<String>,
 }
@@ -121,21 +121,7 @@ impl Archive {
         extra: &[String],
         progress: &dyn Progress,
     ) -> Result<PinnedBase, ResolveError> {
-        let mut wanted = vec![("debian", suite.name.to_string())];
-        if suite.released {
-            for (archive, part) in [("debian-security", "security"), ("debian", "updates")] {
-                wanted.push((archive, format!("{}-{part}", suite.name)));
-            }
-        }
-        let mut parts = Vec::with_capacity(wanted.len());
-        for (signed, (archive, name)) in self.releases(&wanted, progress).into_iter().zip(wanted) {
-            match signed? {
-                Some(signed) => parts.push(self.part(archive, name, signed, arch)?),
-                // The other archives are additions, and not every mirror has them.
-                None if parts.is_empty() => return Err(self.no_suite(suite)),
-                None => {}
-            }
-        }
+        let mut parts = self.parts(suite, arch, progress)?;
         let key = list_key(&parts, suite, arch, extra);
         let known = self.store.cache_get(LISTS, &key);
         let known = known.and_then(|bytes| serde_json::from_slice::<Chosen>(&bytes).ok());
@@ -164,6 +150,31 @@ impl Archive {
             release: main.signed.digest,
             packages: chosen.packages,
         })
+    }
+
+    /// The verified tables of a suite and of what is added to it, the suite's own first.
+    pub(crate) fn parts(
+        &self,
+        suite: Suite,
+        arch: Arch,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Part>, ResolveError> {
+        let mut wanted = vec![("debian", suite.name.to_string())];
+        if suite.released {
+            for (archive, part) in [("debian-security", "security"), ("debian", "updates")] {
+                wanted.push((archive, format!("{}-{part}", suite.name)));
+            }
+        }
+        let mut parts = Vec::with_capacity(wanted.len());
+        for (signed, (archive, name)) in self.releases(&wanted, progress).into_iter().zip(wanted) {
+            match signed? {
+                Some(signed) => parts.push(self.part(archive, name, signed, arch)?),
+                // The other archives are additions, and not every mirror has them.
+                None if parts.is_empty() => return Err(self.no_suite(suite)),
+                None => {}
+            }
+        }
+        Ok(parts)
     }
 
     /// Asks for all signed tables at once; the answers are in the order of the questions.
@@ -238,7 +249,7 @@ impl Archive {
     }
 
     /// Reads a suite's packages into the index.
-    fn read(
+    pub(crate) fn read(
         &self,
         index: &mut PackageIndex,
         part: &Part,
@@ -332,28 +343,33 @@ fn choose(index: &PackageIndex, suite: Suite, arch: Arch, extra: &[String]) -> R
         if package.name == python {
             chosen.python = upstream(package.version).replace('~', "");
         }
-        let malformed = |reason: &str| ResolveError::Malformed {
-            url: format!("the index entry of {}", package.name),
-            reason: reason.to_string(),
-        };
-        let filename = package.field("Filename");
-        if !is_plain_path(filename) {
-            return Err(malformed("its Filename is not a path below the archive"));
-        }
-        chosen.packages.push(PinnedPackage {
-            name: package.name.to_string(),
-            version: package.version.to_string(),
-            arch: package.field("Architecture").to_string(),
-            sha256: package.sha256().ok_or_else(|| malformed("it has no SHA256"))?,
-            size: package
-                .field("Size")
-                .parse()
-                .map_err(|_| malformed("it has no Size"))?,
-            filename: filename.to_string(),
-            archive: package.archive.to_string(),
-        });
+        chosen.packages.push(pin(&package)?);
     }
     Ok(chosen)
+}
+
+/// A package as a list holds it.
+pub(crate) fn pin(package: &Package<'_>) -> Result<PinnedPackage, ResolveError> {
+    let malformed = |reason: &str| ResolveError::Malformed {
+        url: format!("the index entry of {}", package.name),
+        reason: reason.to_string(),
+    };
+    let filename = package.field("Filename");
+    if !is_plain_path(filename) {
+        return Err(malformed("its Filename is not a path below the archive"));
+    }
+    Ok(PinnedPackage {
+        name: package.name.to_string(),
+        version: package.version.to_string(),
+        arch: package.field("Architecture").to_string(),
+        sha256: package.sha256().ok_or_else(|| malformed("it has no SHA256"))?,
+        size: package
+            .field("Size")
+            .parse()
+            .map_err(|_| malformed("it has no Size"))?,
+        filename: filename.to_string(),
+        archive: package.archive.to_string(),
+    })
 }
 
 /// Whether a path from an index stays below the archive.

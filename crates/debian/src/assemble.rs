@@ -136,13 +136,17 @@ impl Archive {
         self.store.has_blob(&layer.blob).then_some(layer)
     }
 
-    fn deb_path(&self, package: &PinnedPackage) -> PathBuf {
+    pub(crate) fn deb_path(&self, package: &PinnedPackage) -> PathBuf {
         self.store
             .download_path("debs", &format!("{}.deb", package.sha256.hex()))
     }
 
     /// Brings all packages into the cache.
-    fn fetch_all(&self, pinned: &PinnedBase, progress: &dyn Progress) -> Result<(), AssembleError> {
+    pub(crate) fn fetch_all(
+        &self,
+        pinned: &PinnedBase,
+        progress: &dyn Progress,
+    ) -> Result<(), AssembleError> {
         let missing: Vec<&PinnedPackage> = pinned
             .packages
             .iter()
@@ -256,7 +260,7 @@ fn snapshot_time(date: &str) -> String {
 }
 
 /// Runs a job for each item on some threads; results come in the items' order, and the first error in that order wins.
-fn in_parallel<T: Sync, R: Send>(
+pub(crate) fn in_parallel<T: Sync, R: Send>(
     items: &[T],
     threads: usize,
     job: impl Fn(&T) -> Result<R, AssembleError> + Sync,

@@ -113,6 +113,17 @@ impl PackageIndex {
             .max_by(|a, b| compare(a.version, b.version))
     }
 
+    /// Every name once, each with its highest version, in order of name.
+    pub fn newest(&self) -> impl Iterator<Item = Package<'_>> {
+        let names = self
+            .places
+            .chunk_by(|a, b| a.name(&self.texts) == b.name(&self.texts));
+        names.filter_map(|same| {
+            let packages = same.iter().filter_map(|place| self.package(*place));
+            packages.max_by(|a, b| compare(a.version, b.version))
+        })
+    }
+
     /// Packages that provide a virtual name as it is wanted, the highest priority first.
     pub fn providers(&self, wanted: &Possibility) -> Vec<Package<'_>> {
         let mut found: Vec<Package<'_>> = self
@@ -173,7 +184,7 @@ fn is_wanted(name: &[u8]) -> bool {
         6 => &[b"SHA256", b"Breaks"],
         7 => &[b"Package", b"Version", b"Depends"],
         8 => &[b"Filename", b"Priority", b"Provides"],
-        9 => &[b"Conflicts"],
+        9 => &[b"Conflicts", b"Essential"],
         11 => &[b"Pre-Depends"],
         12 => &[b"Architecture"],
         _ => &[],
@@ -187,6 +198,11 @@ impl<'a> Package<'a> {
     /// A field of the package.
     pub fn field(&self, name: &str) -> &'a str {
         self.paragraph.get(name).unwrap_or_default()
+    }
+
+    /// Whether every system has it: essential, or of the priority `required`.
+    pub fn is_required(&self) -> bool {
+        self.field("Essential") == "yes" || self.field("Priority") == "required"
     }
 
     /// The digest of the .deb file.

@@ -27,6 +27,9 @@ mod solve;
 mod sources;
 mod spill;
 mod suite;
+mod system;
+mod system_layer;
+mod system_unpack;
 mod tree;
 mod version;
 
@@ -38,4 +41,7 @@ pub use signature::SignatureFault;
 pub use solve::SolveError;
 pub use sources::{Mirror, PUBLIC_MIRROR, PUBLIC_SECURITY_MIRROR, SourceFile, SourcesConfig, Trust};
 pub use suite::{NoPython, Suite};
+pub use system::{PinnedSystem, SYSTEM_SUITES, SystemRequest};
+pub use system_layer::{TreeLayer, keep_tree};
+pub use system_unpack::{Place, UnpackedPackage};
 pub use version::compare as compare_versions;

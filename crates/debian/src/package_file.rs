@@ -198,7 +198,7 @@ impl PackageFile {
 }
 
 /// The name and the size of the next member of an ar archive; `None` at its end.
-fn next_member(archive: &mut impl Read) -> Result<Option<(String, u64)>, PackageFault> {
+pub fn next_member(archive: &mut impl Read) -> Result<Option<(String, u64)>, PackageFault> {
     let broken = || PackageFault::from("its ar archive is damaged");
     let mut header = Vec::with_capacity(60);
     archive.take(60).read_to_end(&mut header).map_err(|_| broken())?;
@@ -214,7 +214,7 @@ fn next_member(archive: &mut impl Read) -> Result<Option<(String, u64)>, Package
 }
 
 /// Unpacks a member and reads it to its very end, where its checksum is.
-fn read_member<T>(
+pub fn read_member<T>(
     name: &str,
     member: &mut dyn Read,
     read: &mut dyn FnMut(&mut dyn Read) -> Result<T, PackageFault>,
@@ -300,7 +300,7 @@ fn read_tar(tar: &mut dyn Read, number: u64, keep: Keep<'_>) -> Result<Vec<(Stri
 }
 
 /// A path without `./` before and `/` behind; an error when it leads out.
-fn clean(bytes: &[u8]) -> Result<String, String> {
+pub fn clean(bytes: &[u8]) -> Result<String, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "a path is not UTF-8")?;
     let parts: Vec<&str> = text
         .split('/')

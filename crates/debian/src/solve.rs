@@ -77,6 +77,19 @@ pub fn solve<'a>(
     roots: &[String],
     arch: &str,
 ) -> Result<Vec<Package<'a>>, SolveError> {
+    solve_leaving(index, roots, arch, &is_left_alone)
+}
+
+/// The same, with another rule of which needs (package, what it wants) are left alone.
+///
+/// # Errors
+/// When something isn't there, or when two packages exclude each other.
+pub fn solve_leaving<'a>(
+    index: &'a PackageIndex,
+    roots: &[String],
+    arch: &str,
+    is_left_alone: &dyn Fn(&str, &str) -> bool,
+) -> Result<Vec<Package<'a>>, SolveError> {
     let mut chosen: BTreeMap<&'a str, Package<'a>> = BTreeMap::new();
     let named: BTreeSet<&str> = roots.iter().map(String::as_str).collect();
     let mut single: Vec<(String, Possibility)> = Vec::new();
