@@ -55,7 +55,7 @@ pub fn pack(
         uv: network.uv.as_deref(),
         uv_environment: &network.uv_environment,
         progress,
-        executor: None,
+        executor: Some(engine),
         threads: thread::available_parallelism().map_or(1, usize::from),
     };
     let result = engine.pack(&packer, request, target);

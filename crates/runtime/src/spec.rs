@@ -21,6 +21,10 @@ pub struct ContainerSpec {
     pub run_dir: PathBuf,
     /// Unpacked layer directories, lowest first.
     pub layers: Vec<PathBuf>,
+    /// The folder that keeps what is written, and overlayfs's own beside it on the same file system; `upper` and `work`
+    /// of the container's directory where none is named.
+    #[serde(default)]
+    pub writable: Option<Writable>,
     /// No writes to the root file system.
     #[serde(default)]
     pub read_only: bool,
@@ -78,6 +82,9 @@ pub struct ContainerSpec {
     /// told, so that the next container may have them.
     #[serde(default)]
     pub release: Vec<PathBuf>,
+    /// Whether the program ends with who started it: as soon as the connection over which its output goes is closed.
+    #[serde(default)]
+    pub ends_with_starter: bool,
     /// Where its output is kept.
     #[serde(default)]
     pub log: LogSpec,
@@ -111,6 +118,7 @@ impl ContainerSpec {
             container_dir,
             run_dir,
             layers,
+            writable: None,
             read_only: false,
             args,
             env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
@@ -135,6 +143,7 @@ impl ContainerSpec {
             stop_signal: libc::SIGTERM,
             auto_remove: false,
             release: Vec::new(),
+            ends_with_starter: false,
             rlimits: Vec::new(),
             sysctls: BTreeMap::new(),
             labels: BTreeMap::new(),
@@ -146,10 +155,35 @@ impl ContainerSpec {
         CapabilitySet::of(&self.capabilities)
     }
 
+    /// The folder that keeps what is written.
+    pub fn upper(&self) -> PathBuf {
+        match &self.writable {
+            Some(own) => own.upper.clone(),
+            None => self.container_dir.join("upper"),
+        }
+    }
+
+    /// Overlayfs's own folder.
+    pub fn work(&self) -> PathBuf {
+        match &self.writable {
+            Some(own) => own.work.clone(),
+            None => self.container_dir.join("work"),
+        }
+    }
+
     /// What of this spec the host can't do and will be left out, in words for the user.
     pub fn notices(&self) -> Vec<String> {
         self.limits.check(&self.cgroup)
     }
+}
+
+/// Where writes go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writable {
+    /// Keeps what is written, and stays when the container is removed.
+    pub upper: PathBuf,
+    /// Overlayfs's own, removed with the container.
+    pub work: PathBuf,
 }
 
 /// Who runs a program: ids as they are inside.

@@ -84,8 +84,8 @@ pub fn prepare(spec: &ContainerSpec) -> Result<(), StartError> {
     private.recursive(true).mode(0o700);
     private.create(&spec.run_dir).map_err(at(&spec.run_dir))?;
     // The upper directory is the container's root: whoever runs inside must be able to pass it.
-    for (name, mode) in [("upper", 0o755), ("work", 0o700), ("rootfs", 0o755)] {
-        let path = spec.container_dir.join(name);
+    let rootfs = spec.container_dir.join("rootfs");
+    for (path, mode) in [(spec.upper(), 0o755), (spec.work(), 0o700), (rootfs, 0o755)] {
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(mode)

@@ -162,8 +162,9 @@ pub(crate) fn remove_run_dir(run_dir: &Path) {
 pub(crate) fn remove_container(spec: &ContainerSpec) -> io::Result<()> {
     let directory = &spec.container_dir;
     release(spec);
-    for large in ["upper", "work", "rootfs"] {
-        match std::fs::remove_dir_all(directory.join(large)) {
+    let own = ["upper", "work", "rootfs"].map(|name| directory.join(name));
+    for large in own.iter().chain(spec.writable.iter().map(|own| &own.work)) {
+        match std::fs::remove_dir_all(large) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }

@@ -75,12 +75,8 @@ fn overlay(spec: &ContainerSpec) -> Result<Option<OwnedFd>, Failure> {
         Some(complaint) => Failure::new(STAGE, format_args!("{what} ({complaint})"), &error),
         None => Failure::new(STAGE, what, &error),
     };
-    overlay
-        .set_path("upperdir", &spec.container_dir.join("upper"))
-        .map_err(complain)?;
-    overlay
-        .set_path("workdir", &spec.container_dir.join("work"))
-        .map_err(complain)?;
+    overlay.set_path("upperdir", &spec.upper()).map_err(complain)?;
+    overlay.set_path("workdir", &spec.work()).map_err(complain)?;
     if !spec.id_map.is_identity() {
         overlay.flag("userxattr").map_err(complain)?;
     }
@@ -100,12 +96,17 @@ fn classic_overlay(spec: &ContainerSpec, place: &Path) -> io::Result<()> {
         .rev()
         .map(|layer| file::open(layer, flags))
         .collect::<io::Result<_>>()?;
-    let directory = file::open(&spec.container_dir, flags)?;
+    let (upper, work) = (
+        file::open(&spec.upper(), flags)?,
+        file::open(&spec.work(), flags)?,
+    );
     let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let (lower, own) = (layers.iter().map(path).collect::<Vec<_>>(), path(&directory));
+    let lower: Vec<String> = layers.iter().map(path).collect();
     let mut options = format!(
-        "lowerdir={},upperdir={own}/upper,workdir={own}/work",
-        lower.join(":")
+        "lowerdir={},upperdir={},workdir={}",
+        lower.join(":"),
+        path(&upper),
+        path(&work)
     );
     if !spec.id_map.is_identity() {
         options.push_str(",userxattr");

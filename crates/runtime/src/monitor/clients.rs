@@ -119,6 +119,11 @@ impl Clients {
         }
     }
 
+    /// Whether the one that the container was started with is still there.
+    pub(super) fn have_starter(&self) -> bool {
+        self.clients.values().any(|client| client.starter)
+    }
+
     /// Whether somebody who is attached can't keep up.
     pub(super) fn are_behind(&self) -> bool {
         self.clients

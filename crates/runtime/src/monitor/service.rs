@@ -221,6 +221,9 @@ impl<'a> Service<'a> {
                     _ => {}
                 }
             }
+            if self.spec.ends_with_starter && !self.clients.have_starter() {
+                let _ = process::pidfd_send_signal(&self.running.pidfd, libc::SIGKILL);
+            }
         }
     }
 

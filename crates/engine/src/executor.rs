@@ -1,0 +1,254 @@
+//! Build steps in containers of the engine's own: the runtime behind the builds' seam.
+//!
+//! A step is a container with nothing to remember: no name, no log, no record. Its folders stand in the run root's
+//! `steps/`, each with a file `owner` that its maker keeps locked. A container ends with the connection to its maker, so
+//! a build that is killed takes its step along; what a killed monitor leaves is cleared away before the next step.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use coil_build::executor::{Executor, Step, StepEnd, StepError, StepNetwork, StepPrivileges};
+use coil_oci::Arch;
+use coil_runtime::capabilities::{self, Capability};
+use coil_runtime::cgroup;
+use coil_runtime::control::Message;
+use coil_runtime::network::{NameSettings, NetworkSpec};
+use coil_runtime::spec::{ContainerSpec, IdMap, Limits, Mount, MountKind, Writable};
+use coil_runtime::{StartError, start, user};
+
+use crate::mount_points::MountPoints;
+use crate::{Engine, lifecycle, words};
+
+/// The folder of the run root that steps stand in.
+const STEPS: &str = "steps";
+/// Held locked by who runs the step.
+const OWNER: &str = "owner";
+/// The host name inside, the same for every build.
+const HOSTNAME: &str = "build";
+/// What a Docker build may do besides a container of ours: make nodes, ping, write to the audit log.
+const OF_BUILDS: [Capability; 3] = [Capability::Mknod, Capability::NetRaw, Capability::AuditWrite];
+
+/// The folders of one step.
+struct Place {
+    folder: PathBuf,
+    id: String,
+    _owner: File,
+}
+
+impl Place {
+    fn run_dir(&self) -> PathBuf {
+        self.folder.join("run")
+    }
+
+    fn container_dir(&self) -> PathBuf {
+        self.folder.join("box")
+    }
+}
+
+impl Executor for Engine {
+    fn refusal(&self, arch: Arch) -> Option<String> {
+        if arch != Arch::host() {
+            return Some(format!(
+                "it is for {arch}, and this machine runs programs for {} alone",
+                Arch::host()
+            ));
+        }
+        if self.is_root() {
+            return None;
+        }
+        let settings = fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
+        (settings.trim() == "0").then(|| "user namespaces are switched off".to_owned())
+    }
+
+    fn run(&self, step: &Step, output: &mut (dyn FnMut(&[u8]) + Send)) -> Result<StepEnd, StepError> {
+        if let Some(reason) = self.refusal(step.arch) {
+            return Err(StepError::Refused(reason));
+        }
+        self.sweep_steps();
+        let place = self.step_place()?;
+        let spec = self.step_spec(step, &place)?;
+        let points = MountPoints::before(step);
+        let ended = self.run_step(&spec, &place, output);
+        points.clear(&step.upper);
+        if let Some(own) = &spec.writable {
+            let _ = self.store.remove_folder(&own.work);
+        }
+        let _ = self.store.remove_folder(&place.folder);
+        ended
+    }
+}
+
+impl Engine {
+    fn run_step(
+        &self,
+        spec: &ContainerSpec,
+        place: &Place,
+        output: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<StepEnd, StepError> {
+        let started = start(&self.options.program, spec, true).map_err(start_error)?;
+        let client = started.client.ok_or(StepError::Lost)?;
+        let end = loop {
+            match client.next() {
+                Ok(Some(Message::Output(bytes) | Message::Errors(bytes))) => output(&bytes),
+                Ok(Some(Message::Notice(_))) => {}
+                Ok(Some(Message::Exited(exit))) => {
+                    break Ok(StepEnd {
+                        code: exit.code,
+                        out_of_memory: exit.oom_killed,
+                    });
+                }
+                Ok(None) | Err(_) => break Err(StepError::Lost),
+            }
+        };
+        drop(client);
+        // The monitor tells the end before it clears up; what comes next may use the same folder.
+        let until = Instant::now() + Duration::from_secs(10);
+        while coil_runtime::state::is_alive(&spec.run_dir) && Instant::now() < until {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        if end.is_err() {
+            let _ = coil_runtime::sweep(&place.container_dir(), &place.run_dir());
+        }
+        end
+    }
+
+    /// A folder of a step's own, ours as long as we live.
+    fn step_place(&self) -> Result<Place, StepError> {
+        let steps = self.run_root.join(STEPS);
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StepError::Prepare { path, source }
+        };
+        let mut private = fs::DirBuilder::new();
+        private.recursive(true).mode(0o700);
+        private.create(&steps).map_err(at(&steps))?;
+        let id = words::new_id().map_err(at(&steps))?;
+        let folder = steps.join(&id[..16]);
+        let new = steps.join(format!(".{}", &id[..16]));
+        let made = || -> io::Result<File> {
+            private.create(&new)?;
+            let owner = File::create_new(new.join(OWNER))?;
+            owner.lock()?;
+            fs::rename(&new, &folder)?;
+            Ok(owner)
+        };
+        let owner = made().map_err(at(&folder))?;
+        Ok(Place {
+            folder,
+            id,
+            _owner: owner,
+        })
+    }
+
+    /// Clears away what killed builds left, where even the monitor was killed.
+    fn sweep_steps(&self) {
+        let Ok(entries) = fs::read_dir(self.run_root.join(STEPS)) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let folder = entry.path();
+            let Ok(owner) = File::open(folder.join(OWNER)) else {
+                continue;
+            };
+            let run_dir = folder.join("run");
+            if owner.try_lock().is_err() || coil_runtime::state::is_alive(&run_dir) {
+                continue;
+            }
+            let _ = coil_runtime::sweep(&folder.join("box"), &run_dir);
+            let _ = self.store.remove_folder(&folder);
+        }
+    }
+
+    fn step_spec(&self, step: &Step, place: &Place) -> Result<ContainerSpec, StepError> {
+        let refused = |message: String| StepError::Start { message, help: None };
+        let account = user::resolve(&step.lower, Some(&step.upper), &step.user)
+            .map_err(|error| refused(error.to_string()))?;
+        let mut spec = ContainerSpec::new(
+            &place.id,
+            place.container_dir(),
+            place.run_dir(),
+            step.lower.clone(),
+            step.argv.clone(),
+        );
+        let work = self.store.temp_path().map_err(|source| StepError::Prepare {
+            path: self.store.temp_dir(),
+            source,
+        })?;
+        spec.writable = Some(Writable {
+            upper: step.upper.clone(),
+            work,
+        });
+        spec.log.path = None;
+        spec.auto_remove = true;
+        spec.ends_with_starter = true;
+        spec.hostname = HOSTNAME.into();
+        spec.env = step
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        if !step.env.contains_key("HOME") {
+            spec.env.push(format!("HOME={}", account.home));
+        }
+        spec.cwd.clone_from(&step.workdir);
+        if !self.is_root() {
+            let (uid, gid) = self.options.ids;
+            spec.id_map = IdMap::one(account.user.uid, account.user.gid, uid, gid);
+        }
+        spec.user = account.user;
+        spec.capabilities = match step.privileges {
+            StepPrivileges::Docker => capabilities::DEFAULT.into_iter().chain(OF_BUILDS).collect(),
+            StepPrivileges::Nothing => Vec::new(),
+        };
+        spec.no_new_privileges = step.privileges == StepPrivileges::Nothing;
+        spec.limits = Limits {
+            memory: step.limits.memory,
+            cpus_milli: step.limits.cpus_milli,
+            pids: step.limits.pids.and_then(|pids| i64::try_from(pids).ok()),
+            ..Limits::default()
+        };
+        spec.mounts = step
+            .binds
+            .iter()
+            .map(|bind| Mount {
+                kind: MountKind::Bind {
+                    source: bind.source.clone(),
+                },
+                destination: bind.target.clone(),
+                read_only: bind.read_only,
+                options: Vec::new(),
+            })
+            .collect();
+        spec.network = match step.network {
+            StepNetwork::None => NetworkSpec::None,
+            StepNetwork::Host => NetworkSpec::Host(NameSettings {
+                host_resolv_conf: self.options.resolv_conf.clone(),
+                host_hosts: self.options.hosts.clone(),
+                ..NameSettings::default()
+            }),
+        };
+        let facts = cgroup::Facts::read()
+            .map_err(|error| refused(format!("the machine's control groups cannot be read: {error}")))?;
+        spec.cgroup = cgroup::plan(&facts, &place.id);
+        Ok(spec)
+    }
+}
+
+fn start_error(error: StartError) -> StepError {
+    let help = lifecycle::start_help(&error);
+    match error {
+        StartError::Prepare { path, error } => StepError::Prepare { path, source: error },
+        StartError::Monitor(source) => StepError::Start {
+            message: format!("coil cannot run itself as a container's monitor: {source}"),
+            help,
+        },
+        StartError::Failed(failure) => StepError::Start {
+            message: failure.to_string(),
+            help,
+        },
+        StartError::Lost => StepError::Lost,
+    }
+}
