@@ -63,14 +63,13 @@ pub fn scripts(text: &str) -> Result<Vec<Script>, EntryPointError> {
 /// Reads one `name = module:object [extra]`.
 pub fn script(name: &str, value: &str) -> Result<Script, &'static str> {
     let name_is_plain = !name.is_empty()
-        && !name.starts_with('-')
         && !matches!(name, "." | "..")
         && !name.contains(['/', '\\'])
         && !name.chars().any(char::is_control);
     if !name_is_plain {
         return Err("its name cannot be a file's");
     }
-    let value = value.split(" #").next().unwrap_or(value).trim();
+    let value = value.trim();
     let (reference, extras) = match value.split_once('[') {
         Some((reference, extras)) => {
             let extras = extras
@@ -97,15 +96,12 @@ pub fn script(name: &str, value: &str) -> Result<Script, &'static str> {
     })
 }
 
-/// Whether a text is Python names joined by dots.
+/// Whether a text has the letters of dotted names.
+///
+/// Dashes are let through, as other installers do: a few packages have a script that fails when it is started.
 fn is_dotted(text: &str) -> bool {
-    text.split('.').all(|name| {
-        let mut characters = name.chars();
-        characters
-            .next()
-            .is_some_and(|first| first == '_' || first.is_alphabetic())
-            && characters.all(|character| character == '_' || character.is_alphanumeric())
-    })
+    let fine = |character: char| character.is_alphanumeric() || matches!(character, '_' | '-' | '.');
+    !text.is_empty() && text.chars().all(fine)
 }
 
 /// The content of a start script for the interpreter at `python`.
@@ -113,15 +109,18 @@ pub fn body(script: &Script, python: &str) -> Vec<u8> {
     let first = script.object.split('.').next().unwrap_or(&script.object);
     let shebang = shebang(python);
     let (module, object) = (&script.module, &script.object);
+    // The text that uv writes, so that the same wheel gives the same tree.
     format!(
-        "{shebang}\nimport sys\n\nfrom {module} import {first}\n\nif __name__ == \"__main__\":\n    sys.exit({object}())\n"
+        "{shebang}\n# -*- coding: utf-8 -*-\nimport sys\nfrom {module} import {first}\nif __name__ == \"__main__\":\n    \
+         if sys.argv[0].endswith(\"-script.pyw\"):\n        sys.argv[0] = sys.argv[0][:-11]\n    \
+         elif sys.argv[0].endswith(\".exe\"):\n        sys.argv[0] = sys.argv[0][:-4]\n    sys.exit({object}())\n"
     )
     .into_bytes()
 }
 
 /// The first line of a script, or lines where the kernel's limit of 127 bytes or a blank forbids the plain one.
 pub fn shebang(python: &str) -> String {
-    if python.len() + 2 <= 127 && !python.contains(' ') {
+    if python.len() + 3 <= 127 && !python.contains(' ') {
         return format!("#!{python}");
     }
     // Read by sh, the second line replaces it by Python; read by Python, the lines are one string.
@@ -135,7 +134,7 @@ mod tests {
     #[test]
     fn only_scripts_are_taken() {
         let text = "[console_scripts]\nrun = a.b:main\n# no\nx = c:D.e [extra1, extra2]\n\n[other]\ny = z\n\
-                    [gui_scripts]\nwin=w:go\nrun = a.c:main # later\n";
+                    [gui_scripts]\nwin=w:go\nrun = a.c:main\n";
         let found = scripts(text).expect("scripts");
         let names: Vec<_> = found
             .iter()
@@ -145,7 +144,9 @@ mod tests {
         assert_eq!(found[0].extras, ["extra1", "extra2"]);
         let body = String::from_utf8(body(&found[0], "/opt/venv/bin/python")).expect("text");
         assert!(
-            body.starts_with("#!/opt/venv/bin/python\nimport sys\n\nfrom c import D\n"),
+            body.starts_with(
+                "#!/opt/venv/bin/python\n# -*- coding: utf-8 -*-\nimport sys\nfrom c import D\n"
+            ),
             "{body}"
         );
         assert!(body.contains("sys.exit(D.e())"));
@@ -164,6 +165,7 @@ mod tests {
             ("x", "a b:c"),
             ("x", "a:b [e"),
             ("x", "a:"),
+            ("x", "a:b # later"),
             ("x", "os\nimport x:b"),
         ] {
             assert!(script(name, value).is_err(), "{name} {value}");

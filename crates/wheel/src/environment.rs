@@ -73,21 +73,38 @@ impl Environment {
         format!("/{}/bin/python", self.prefix)
     }
 
+    /// A path of the environment with its links followed: lib64 is a link to lib.
+    pub fn real_path(&self, path: &str) -> String {
+        match path.strip_prefix(&format!("{}/lib64/", self.prefix)) {
+            Some(rest) => format!("{}/lib/{rest}", self.prefix),
+            None => path.to_owned(),
+        }
+    }
+
+    /// A path of the environment as RECORD writes it: relative to the folder of packages.
+    pub fn record_name(&self, path: &str) -> String {
+        let below = |folder: &str| path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
+        match below(&self.site_packages()) {
+            Some(rest) => rest.to_owned(),
+            None => format!("../../../{}", below(&self.prefix).unwrap_or(path)),
+        }
+    }
+
     /// Paths below the prefix that belong to the environment itself, which no wheel may bring.
+    ///
+    /// Programs named like an interpreter are among them, whatever their version and the case of their letters.
     pub fn is_reserved(&self, below: &str) -> bool {
         let minor = self.minor();
-        let names = [
-            "pyvenv.cfg",
-            "bin",
-            "lib",
-            "lib64",
-            "include",
-            "bin/activate",
-            "bin/python",
-            "bin/python3",
-        ];
+        let names = ["pyvenv.cfg", "bin", "lib", "lib64", "include", "bin/activate"];
+        let interpreter = below.strip_prefix("bin/").is_some_and(|name| {
+            let name = name.to_ascii_lowercase();
+            let version = name.strip_prefix("python3.");
+            matches!(name.as_str(), "python" | "pythonw" | "python3")
+                || version
+                    .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+        });
         names.contains(&below)
-            || below.strip_prefix("bin/python").is_some_and(|rest| rest == minor)
+            || interpreter
             || *below == format!("lib/python{minor}")
             || *below == format!("lib/python{minor}/site-packages")
     }

@@ -1,22 +1,24 @@
 //! What a wheel puts where (the "Binary distribution format" specification), worked out before anything is written.
+//!
+//! The tree is the one that uv makes of the same wheel. Where the specification leaves a choice, or is silent, its answer
+//! was found by installing wheels made for the question: docs/design/wheels.md lists them.
 
 mod error;
-mod metadata;
+mod identity;
+mod placing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::{Archive, ArchiveEntry};
-use crate::entry_points;
 use crate::environment::Environment;
-use crate::filename::{DistributionName, normalise, same_version};
 use crate::record::{self, RecordHash, RecordLine};
 
 pub use error::InstallError;
+pub(crate) use identity::identify;
+pub(crate) use placing::destination;
 
 /// The most that is read of a metadata file, in bytes.
 const METADATA_LIMIT: u64 = 64 << 20;
-/// The longest script whose first line is rewritten, in bytes.
-const SCRIPT_LIMIT: u64 = 32 << 20;
 /// Source files above this size get no bytecode, in bytes.
 const SOURCE_LIMIT: u64 = 32 << 20;
 
@@ -29,10 +31,16 @@ pub struct InstallPlan {
     pub version: String,
     /// Its files by their path in the image, without a leading slash; RECORD is not among them.
     pub files: BTreeMap<String, PlannedFile>,
+    /// Folders that the wheel names as such, empty ones too, by their path in the image.
+    pub folders: BTreeSet<String>,
     /// Python sources that bytecode is made from: path in the image, index of the archive's entry.
     pub sources: BTreeMap<String, usize>,
     /// Where RECORD goes.
     pub record_path: String,
+    /// What is odd about the wheel and does no harm, one sentence each.
+    pub remarks: Vec<String>,
+    /// RECORD's lines but for bytecode and RECORD itself, by the path as RECORD writes it.
+    lines: BTreeMap<String, RecordLine>,
     environment: Environment,
 }
 
@@ -72,8 +80,8 @@ impl PlannedFile {
 
 /// Works out what the wheel named `filename` installs into `environment`.
 ///
-/// RECORD must list every file with its hash and size and none that is missing. Hashes are not computed here; whoever
-/// writes the files compares them with [`PlannedFile::line`].
+/// RECORD must list every file with its hash. Hashes are not computed here; whoever writes the files compares them with
+/// [`PlannedFile::line`]. A line for a file that isn't there is left out and remarked on.
 /// `direct_url` is the text of direct_url.json, for a wheel that was asked for by its address (PEP 610).
 pub fn plan(
     archive: &Archive,
@@ -81,74 +89,44 @@ pub fn plan(
     environment: &Environment,
     direct_url: Option<&str>,
 ) -> Result<InstallPlan, InstallError> {
-    let told = DistributionName::wheel(filename).ok_or(InstallError::FileName)?;
-    let dist_info = find_dist_info(archive, &told.name)?;
-    let text = |name: &str| -> Result<Option<String>, InstallError> {
-        let Some(entry) = archive.find(&format!("{dist_info}/{name}")) else {
-            return Ok(None);
-        };
-        let content = archive.read(entry, METADATA_LIMIT)?;
-        String::from_utf8(content)
-            .map(Some)
-            .map_err(|_| InstallError::NotText {
-                file: entry.name.clone(),
-            })
-    };
+    let (dist_info, metadata) = identify(archive, filename)?;
+    let text = |name: &'static str| read_text(archive, &dist_info, name);
     let need = |name: &'static str| text(name)?.ok_or(InstallError::MissingFile { file: name });
-    metadata::check_wheel(&need("WHEEL")?)?;
-    let metadata = metadata::read_metadata(archive, &dist_info)?;
-    if normalise(&metadata.name) != told.name {
-        return Err(InstallError::Mismatch {
-            what: "name",
-            told: told.name,
-            found: metadata.name,
-        });
-    }
-    if !same_version(&metadata.version, &told.version) {
-        return Err(InstallError::Mismatch {
-            what: "version",
-            told: told.version,
-            found: metadata.version,
-        });
-    }
+    identity::check_wheel(&need("WHEEL")?)?;
     let lines = record::parse(&need("RECORD")?)?;
-    check_record(archive, &lines, &dist_info)?;
-    let mut builder = Builder {
-        archive,
-        environment,
-        dist_info: &dist_info,
-        data: format!("{}.data", dist_info.trim_end_matches(".dist-info")),
-        site: environment.site_packages(),
-        name: &metadata.name,
-        lines: &lines,
+    let entry_points = text("entry_points.txt")?;
+    let mut plan = InstallPlan {
+        name: metadata.first("Name").unwrap_or_default().to_owned(),
+        version: metadata.first("Version").unwrap_or_default().to_owned(),
         files: BTreeMap::new(),
+        folders: BTreeSet::new(),
         sources: BTreeMap::new(),
-    };
-    for (index, entry) in archive.entries().iter().enumerate() {
-        if !entry.is_dir {
-            builder.place(index, entry)?;
-        }
-    }
-    if let Some(text) = text("entry_points.txt")? {
-        builder.scripts(&text)?;
-    }
-    let site = builder.site.clone();
-    let made = |name: &str| format!("{site}/{dist_info}/{name}");
-    builder
-        .files
-        .insert(made("INSTALLER"), PlannedFile::made(b"coil\n".to_vec(), 0o644));
-    if let Some(direct_url) = direct_url {
-        let file = PlannedFile::made(direct_url.as_bytes().to_vec(), 0o644);
-        builder.files.insert(made("direct_url.json"), file);
-    }
-    Ok(InstallPlan {
-        name: metadata.name.clone(),
-        version: metadata.version.clone(),
-        record_path: made("RECORD"),
-        sources: builder.sources,
-        files: builder.files,
+        record_path: format!("{}/{dist_info}/RECORD", environment.site_packages()),
+        remarks: check_record(archive, &lines, &dist_info)?,
+        lines: BTreeMap::new(),
         environment: environment.clone(),
-    })
+    };
+    placing::place(
+        &mut plan,
+        archive,
+        &dist_info,
+        &lines,
+        entry_points.as_deref(),
+        direct_url,
+    )?;
+    Ok(plan)
+}
+
+fn read_text(archive: &Archive, dist_info: &str, name: &str) -> Result<Option<String>, InstallError> {
+    let Some(entry) = archive.find(&format!("{dist_info}/{name}")) else {
+        return Ok(None);
+    };
+    let content = archive.read(entry, METADATA_LIMIT)?;
+    String::from_utf8(content)
+        .map(Some)
+        .map_err(|_| InstallError::NotText {
+            file: entry.name.clone(),
+        })
 }
 
 impl InstallPlan {
@@ -156,82 +134,36 @@ impl InstallPlan {
     ///
     /// Bytecode is listed without hash and size, as other installers do.
     pub fn record(&self, bytecode: &BTreeSet<String>) -> Vec<u8> {
-        let site = self.environment.site_packages();
-        let mut lines: BTreeMap<String, RecordLine> = BTreeMap::new();
-        for (path, file) in &self.files {
-            lines.insert(relative(path, &site, &self.environment.prefix), file.line.clone());
-        }
+        let mut lines = self.lines.clone();
         for path in bytecode.iter().chain([&self.record_path]) {
-            lines.insert(
-                relative(path, &site, &self.environment.prefix),
-                RecordLine {
-                    hash: None,
-                    size: None,
-                },
-            );
+            let blank = RecordLine {
+                hash: None,
+                size: None,
+            };
+            lines.insert(self.environment.record_name(path), blank);
         }
         record::write(&lines)
     }
 }
 
-/// A path as RECORD writes it: relative to the folder of packages.
-fn relative(path: &str, site: &str, prefix: &str) -> String {
-    match path.strip_prefix(site).and_then(|rest| rest.strip_prefix('/')) {
-        Some(below) => below.to_owned(),
-        None => {
-            let below = path
-                .strip_prefix(prefix)
-                .and_then(|rest| rest.strip_prefix('/'))
-                .unwrap_or(path);
-            format!("../../../{below}")
-        }
-    }
+/// Whether an entry is one of those that RECORD needn't list: itself and its signatures.
+fn is_unlisted(entry: &ArchiveEntry, dist_info: &str) -> bool {
+    entry
+        .name
+        .strip_prefix(dist_info)
+        .is_some_and(|rest| matches!(rest, "/RECORD" | "/RECORD.jws" | "/RECORD.p7s"))
 }
 
-/// The one top folder that holds the metadata of the project `name`.
-fn find_dist_info(archive: &Archive, name: &str) -> Result<String, InstallError> {
-    let mut found = BTreeSet::new();
-    for entry in archive.entries() {
-        let top = entry.name.split('/').next().unwrap_or_default();
-        if top.ends_with(".dist-info") && (entry.is_dir || top.len() < entry.name.len()) {
-            found.insert(top.to_owned());
-        }
-    }
-    let mut found = found.into_iter();
-    match (found.next(), found.next()) {
-        (Some(only), None) => {
-            let stem = only.trim_end_matches(".dist-info");
-            let of = stem.split_once('-').map_or(stem, |(name, _)| name);
-            // A few older wheels have dashes in the name's part as well.
-            match normalise(of) == name || normalise(stem).starts_with(&format!("{name}-")) {
-                true => Ok(only),
-                false => Err(InstallError::Mismatch {
-                    what: "name",
-                    told: name.to_owned(),
-                    found: of.to_owned(),
-                }),
-            }
-        }
-        (None, _) => Err(InstallError::MissingFile { file: "*.dist-info" }),
-        (Some(_), Some(_)) => Err(InstallError::TwoDistInfos),
-    }
-}
-
-/// RECORD and the archive must tell of the same files.
+/// Holds RECORD against the archive; gives remarks on lines of files that aren't there.
 fn check_record(
     archive: &Archive,
     lines: &BTreeMap<String, RecordLine>,
     dist_info: &str,
-) -> Result<(), InstallError> {
-    let unlisted = [
-        format!("{dist_info}/RECORD"),
-        format!("{dist_info}/RECORD.jws"),
-        format!("{dist_info}/RECORD.p7s"),
-    ];
+) -> Result<Vec<String>, InstallError> {
     let mut present = BTreeSet::new();
     for entry in archive.entries().iter().filter(|entry| !entry.is_dir) {
         present.insert(entry.name.as_str());
-        if unlisted.contains(&entry.name) {
+        if is_unlisted(entry, dist_info) {
             continue;
         }
         let fail = |what| InstallError::Record {
@@ -248,163 +180,17 @@ fn check_record(
             return Err(fail("has another size than RECORD tells"));
         }
     }
-    match lines
+    let own = format!("{dist_info}/RECORD");
+    let lost: Vec<&String> = lines
         .keys()
-        .find(|name| !present.contains(name.as_str()) && !unlisted.contains(name))
-    {
-        Some(name) => Err(InstallError::Record {
-            file: name.clone(),
-            what: "is listed in RECORD but missing",
-        }),
-        None => Ok(()),
-    }
-}
-
-struct Builder<'a> {
-    archive: &'a Archive,
-    environment: &'a Environment,
-    dist_info: &'a str,
-    data: String,
-    site: String,
-    name: &'a str,
-    lines: &'a BTreeMap<String, RecordLine>,
-    files: BTreeMap<String, PlannedFile>,
-    sources: BTreeMap<String, usize>,
-}
-
-impl Builder<'_> {
-    /// Puts one entry of the archive where it belongs.
-    fn place(&mut self, index: usize, entry: &ArchiveEntry) -> Result<(), InstallError> {
-        let in_dist_info = entry
-            .name
-            .strip_prefix(self.dist_info)
-            .and_then(|rest| rest.strip_prefix('/'));
-        if matches!(in_dist_info, Some("RECORD" | "INSTALLER")) {
-            return Ok(());
-        }
-        let in_data = entry
-            .name
-            .strip_prefix(&self.data)
-            .and_then(|rest| rest.strip_prefix('/'));
-        let Some((scheme, rest)) = in_data.map(|rest| rest.split_once('/').unwrap_or((rest, ""))) else {
-            let path = format!("{}/{}", self.site, entry.name);
-            return self.library(path, index, entry);
-        };
-        if rest.is_empty() {
-            return Err(InstallError::DataFolder {
-                file: entry.name.clone(),
-            });
-        }
-        match scheme {
-            "purelib" | "platlib" => self.library(format!("{}/{rest}", self.site), index, entry),
-            "scripts" => self.script(rest, index, entry),
-            "headers" => {
-                let path = format!("{}/{rest}", self.environment.headers(self.name));
-                self.insert(path, self.entry_file(index, entry, None), entry)
-            }
-            "data" => {
-                // lib64 is a link to lib in the environment, so both are one place.
-                let below = match rest.strip_prefix("lib64/") {
-                    Some(rest) => format!("lib/{rest}"),
-                    None => rest.to_owned(),
-                };
-                if self.environment.is_reserved(&below) {
-                    return Err(InstallError::Reserved {
-                        file: entry.name.clone(),
-                    });
-                }
-                let path = format!("{}/{below}", self.environment.prefix);
-                self.insert(path, self.entry_file(index, entry, None), entry)
-            }
-            _ => Err(InstallError::DataFolder {
-                file: entry.name.clone(),
-            }),
-        }
-    }
-
-    fn entry_file(&self, index: usize, entry: &ArchiveEntry, mode: Option<u32>) -> PlannedFile {
-        let mode = mode.unwrap_or(if entry.executable { 0o755 } else { 0o644 });
-        let hash = self.lines.get(&entry.name).and_then(|line| line.hash.clone());
-        PlannedFile {
-            mode,
-            source: FileSource::Entry(index),
-            line: RecordLine {
-                hash,
-                size: Some(entry.size),
-            },
-        }
-    }
-
-    fn library(&mut self, path: String, index: usize, entry: &ArchiveEntry) -> Result<(), InstallError> {
-        if path.ends_with(".py") && entry.size <= SOURCE_LIMIT {
-            self.sources.insert(path.clone(), index);
-        }
-        self.insert(path, self.entry_file(index, entry, None), entry)
-    }
-
-    /// Installs a file of the scripts folder, with the interpreter's path in place of `#!python`.
-    fn script(&mut self, rest: &str, index: usize, entry: &ArchiveEntry) -> Result<(), InstallError> {
-        const PLACE: &[u8] = b"#!python";
-        if self.environment.is_reserved(&format!("bin/{rest}")) {
-            return Err(InstallError::Reserved {
-                file: entry.name.clone(),
-            });
-        }
-        let path = format!("{}/{rest}", self.environment.scripts());
-        if self.archive.peek(entry, PLACE.len())? != PLACE {
-            return self.insert(path, self.entry_file(index, entry, Some(0o755)), entry);
-        }
-        let content = self.archive.read(entry, SCRIPT_LIMIT)?;
-        let told = self.lines.get(&entry.name).and_then(|line| line.hash.as_ref());
-        if let Some(told) = told {
-            let mut hasher = record::RecordHasher::new(told.algorithm);
-            hasher.update(&content);
-            if hasher.finish() != *told {
-                return Err(InstallError::Record {
-                    file: entry.name.clone(),
-                    what: "has another hash than RECORD tells",
-                });
-            }
-        }
-        let mut rest = &content[PLACE.len()..];
-        rest = rest.strip_prefix(b"w").unwrap_or(rest);
-        let mut new = entry_points::shebang(&self.environment.interpreter()).into_bytes();
-        new.extend_from_slice(rest);
-        self.insert(path, PlannedFile::made(new, 0o755), entry)
-    }
-
-    fn insert(&mut self, path: String, file: PlannedFile, entry: &ArchiveEntry) -> Result<(), InstallError> {
-        match self.files.insert(path, file) {
-            None => Ok(()),
-            Some(_) => Err(InstallError::TwoAtOnePlace {
-                file: entry.name.clone(),
-            }),
-        }
-    }
-
-    fn scripts(&mut self, text: &str) -> Result<(), InstallError> {
-        let python = self.environment.interpreter();
-        let mut scripts = entry_points::scripts(text)?;
-        // pip has one script named after the interpreter; its wheel cannot know which, so installers make it.
-        if normalise(self.name) == "pip"
-            && let Some(pip) = scripts.iter().find(|script| script.name == "pip").cloned()
-        {
-            scripts.retain(|script| !script.name.starts_with("pip3."));
-            scripts.push(entry_points::Script {
-                name: format!("pip{}", self.environment.minor()),
-                ..pip
-            });
-        }
-        for script in scripts {
-            if self.environment.is_reserved(&format!("bin/{}", script.name)) {
-                return Err(InstallError::Reserved {
-                    file: format!("the script {}", script.name),
-                });
-            }
-            let path = format!("{}/{}", self.environment.scripts(), script.name);
-            let body = entry_points::body(&script, &python);
-            self.files.insert(path, PlannedFile::made(body, 0o755));
-        }
-        Ok(())
-    }
+        .filter(|name| !present.contains(name.as_str()) && !name.starts_with(&own))
+        .collect();
+    Ok(match lost[..] {
+        [] => Vec::new(),
+        [name] => vec![format!("its RECORD lists {name:?}, which is not in the wheel")],
+        [name, ..] => vec![format!(
+            "its RECORD lists {} files that are not in the wheel, {name:?} among them",
+            lost.len()
+        )],
+    })
 }

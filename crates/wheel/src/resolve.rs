@@ -343,10 +343,13 @@ mod tests {
 
     #[test]
     fn platforms_are_the_newest_that_fit() {
-        assert_eq!(platform(Arch::Amd64, (2, 36)), "x86_64-manylinux_2_36");
-        assert_eq!(platform(Arch::Arm64, (2, 42)), "aarch64-manylinux_2_40");
-        assert_eq!(platform(Arch::Amd64, (2, 30)), "x86_64-manylinux_2_28");
-        assert_eq!(platform(Arch::Amd64, (2, 5)), "x86_64-manylinux_2_17");
+        assert_eq!(platform(Arch::Amd64, Libc::Glibc(2, 36)), "x86_64-manylinux_2_36");
+        assert_eq!(
+            platform(Arch::Arm64, Libc::Glibc(2, 42)),
+            "aarch64-manylinux_2_40"
+        );
+        assert_eq!(platform(Arch::Amd64, Libc::Glibc(2, 30)), "x86_64-manylinux_2_28");
+        assert_eq!(platform(Arch::Amd64, Libc::Glibc(2, 5)), "x86_64-manylinux_2_17");
     }
 
     #[test]

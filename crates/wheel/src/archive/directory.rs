@@ -1,5 +1,6 @@
 //! The zip structure: end record, central directory, local headers (PKWARE APPNOTE 6.3, sections 4.3 to 4.5).
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -101,8 +102,60 @@ pub(super) fn read(file: &File, limits: &Limits) -> Result<Vec<ArchiveEntry>, Ar
     }
     check_locals(file, &mut records, ending.offset)?;
     let entries: Vec<ArchiveEntry> = records.into_iter().map(|record| record.entry).collect();
+    let entries = without_repetitions(file, entries)?;
     names::check_together(&entries)?;
     Ok(entries)
+}
+
+/// Leaves out entries that repeat an earlier one byte for byte: a few builders write a file twice.
+///
+/// Those that differ stay, to be refused.
+fn without_repetitions(file: &File, entries: Vec<ArchiveEntry>) -> Result<Vec<ArchiveEntry>, ArchiveError> {
+    let mut first: HashMap<String, usize> = HashMap::with_capacity(entries.len());
+    let mut kept: Vec<ArchiveEntry> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match first.get(&entry.name) {
+            Some(place) if repeats(file, &kept[*place], &entry)? => {}
+            Some(_) => kept.push(entry),
+            None => {
+                first.insert(entry.name.clone(), kept.len());
+                kept.push(entry);
+            }
+        }
+    }
+    Ok(kept)
+}
+
+fn repeats(file: &File, first: &ArchiveEntry, second: &ArchiveEntry) -> Result<bool, ArchiveError> {
+    let facts = |entry: &ArchiveEntry| {
+        let ArchiveEntry {
+            is_dir,
+            method,
+            compressed,
+            size,
+            crc32,
+            executable,
+            ..
+        } = entry;
+        (*is_dir, *method, *compressed, *size, *crc32, *executable)
+    };
+    if facts(first) != facts(second) {
+        return Ok(false);
+    }
+    let mut done = 0;
+    let (mut left, mut right) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    while done < first.compressed {
+        let length = (first.compressed - done).min(left.len() as u64) as usize;
+        file.read_exact_at(&mut left[..length], first.offset + done)
+            .map_err(ArchiveError::Read)?;
+        file.read_exact_at(&mut right[..length], second.offset + done)
+            .map_err(ArchiveError::Read)?;
+        if left[..length] != right[..length] {
+            return Ok(false);
+        }
+        done += length as u64;
+    }
+    Ok(true)
 }
 
 /// Finds the end record, whose comment must reach the file's last byte, and the zip64 one before it.
@@ -247,7 +300,8 @@ fn central(fields: &mut Fields<'_>) -> Result<Central, ArchiveError> {
             what: "it is stored as it is, yet has two sizes",
         });
     }
-    let executable = !is_dir && mode & 0o170_000 == 0o100_000 && mode & 0o111 != 0;
+    // Whatever system the archive says it was made on: some tools write the bits and no kind.
+    let executable = !is_dir && mode & 0o111 != 0;
     let entry = ArchiveEntry {
         name,
         is_dir,

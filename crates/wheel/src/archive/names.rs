@@ -61,7 +61,7 @@ pub(super) fn check_together(entries: &[ArchiveEntry]) -> Result<(), ArchiveErro
         if !seen.insert(entry.name.as_str()) {
             return Err(ArchiveError::Name {
                 name: entry.name.clone(),
-                what: "it comes twice",
+                what: "it comes twice, with different content",
             });
         }
         if !entry.is_dir {

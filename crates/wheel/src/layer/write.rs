@@ -9,6 +9,7 @@ use coil_store::{BlobWriter, Store};
 
 use super::{LayerBlob, LayerError, LayerFault, LayerOptions, LayerPackage, Opened};
 use crate::archive::{ArchiveError, Inflater, Method, Span};
+use crate::environment::Environment;
 use crate::install::{FileSource, PlannedFile};
 use crate::pyc_set::{PycFile, PycSet};
 use crate::record::{RecordHash, RecordHasher};
@@ -44,7 +45,7 @@ pub(super) fn layer(
         fault: LayerFault::Store(source),
     };
     let (items, conflicts) = gather(wheels, sets)?;
-    let folders = folders(&items)?;
+    let folders = folders(&items, wheels)?;
     let mut bytecode = Vec::with_capacity(sets.len());
     for set in sets {
         bytecode.push(
@@ -72,6 +73,9 @@ pub(super) fn layer(
                 fault,
             })?;
     }
+    for folder in folders {
+        task.folder(folder).map_err(store_fault)?;
+    }
     let (digest, size, spliced) = task.finish().map_err(store_fault)?;
     Ok(LayerBlob {
         digest,
@@ -81,14 +85,14 @@ pub(super) fn layer(
         packages: wheels
             .iter()
             .zip(sets)
-            .map(|(wheel, set)| package(wheel, set.as_ref()))
+            .map(|(wheel, set)| package(wheel, set.as_ref(), &options.environment))
             .collect(),
         files: items.len() as u64,
         conflicts,
     })
 }
 
-fn package(opened: &Opened<'_>, set: Option<&PycSet>) -> LayerPackage {
+fn package(opened: &Opened<'_>, set: Option<&PycSet>, environment: &Environment) -> LayerPackage {
     let bytecode = set.map_or(0, |set| set.files.len() as u64);
     let made: u64 = set.map_or(0, |set| set.files.iter().map(|file| file.size).sum());
     let files = &opened.plan.files;
@@ -100,6 +104,7 @@ fn package(opened: &Opened<'_>, set: Option<&PycSet>) -> LayerPackage {
         files: files.len() as u64 + 1 + bytecode,
         size: files.values().filter_map(|file| file.line.size).sum::<u64>() + made,
         bytecode,
+        claims: super::conflicts::claims(&opened.plan, environment),
     }
 }
 
@@ -109,23 +114,22 @@ fn gather<'a>(
     sets: &'a [Option<PycSet>],
 ) -> Result<(BTreeMap<String, Item<'a>>, Vec<String>), LayerError> {
     let mut items: BTreeMap<String, Item<'a>> = BTreeMap::new();
-    let mut conflicts = Vec::new();
+    let mut conflicts: Vec<String> = Vec::new();
     for (wheel, (opened, set)) in wheels.iter().zip(sets).enumerate() {
         let mut compiled = BTreeSet::new();
         if let Some(set) = set {
             compiled = set.paths();
         }
         let record = opened.plan.record(&compiled);
+        let remarks = opened.plan.remarks.iter();
+        conflicts.extend(remarks.map(|remark| format!("{}: {remark}", opened.plan.name)));
         let mut add = |path: String, source: ItemSource<'a>| {
             let new = Item { wheel, source };
             if let Some(old) = items.get(&path).filter(|old| old.wheel != wheel)
                 && !same(old, &new)
             {
                 let names = (&wheels[old.wheel].plan.name, &opened.plan.name);
-                conflicts.push(format!(
-                    "{} and {} both bring /{path}, with different content",
-                    names.0, names.1
-                ));
+                conflicts.push(super::conflicts::sentence(names.0, names.1, &path));
             }
             items.insert(path, new);
         };
@@ -153,26 +157,45 @@ fn same(old: &Item<'_>, new: &Item<'_>) -> bool {
     }
 }
 
-/// Every folder above the files, none of which may be a file itself.
-fn folders(items: &BTreeMap<String, Item<'_>>) -> Result<BTreeSet<String>, LayerError> {
+/// Every folder that is named or stands above a file, none of which may be a file itself.
+fn folders(
+    items: &BTreeMap<String, Item<'_>>,
+    wheels: &[Opened<'_>],
+) -> Result<BTreeSet<String>, LayerError> {
     let mut folders: BTreeSet<String> = BTreeSet::new();
+    let named = wheels.iter().flat_map(|wheel| &wheel.plan.folders);
+    for folder in named {
+        add_folder(&mut folders, items, folder)?;
+    }
     for path in items.keys() {
-        let mut rest = path.as_str();
-        while let Some(cut) = rest.rfind('/') {
-            rest = &rest[..cut];
-            if folders.contains(rest) {
-                break;
-            }
-            if items.contains_key(rest) {
-                let fault = LayerFault::FileAndFolder {
-                    path: format!("/{rest}"),
-                };
-                return Err(LayerError { wheel: None, fault });
-            }
-            folders.insert(rest.to_owned());
+        if let Some((folder, _)) = path.rsplit_once('/') {
+            add_folder(&mut folders, items, folder)?;
         }
     }
     Ok(folders)
+}
+
+/// Adds a folder and those above it.
+fn add_folder(
+    folders: &mut BTreeSet<String>,
+    items: &BTreeMap<String, Item<'_>>,
+    folder: &str,
+) -> Result<(), LayerError> {
+    let mut rest = folder;
+    while !folders.contains(rest) {
+        if items.contains_key(rest) {
+            let fault = LayerFault::FileAndFolder {
+                path: format!("/{rest}"),
+            };
+            return Err(LayerError { wheel: None, fault });
+        }
+        folders.insert(rest.to_owned());
+        match rest.rfind('/') {
+            Some(cut) => rest = &rest[..cut],
+            None => break,
+        }
+    }
+    Ok(())
 }
 
 struct Task {

@@ -4,8 +4,10 @@
 
 mod archives;
 mod bytecode;
+mod facts;
 mod indices;
 mod layers;
+mod placing;
 mod real_wheels;
 mod resolving;
 mod support;

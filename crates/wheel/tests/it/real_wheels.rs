@@ -90,7 +90,8 @@ fn the_tree_is_the_one_that_pip_makes() {
     });
     // pip also compiles scripts that end in .py, which nobody imports; uv doesn't either.
     theirs.retain(|path, _| !path.starts_with("bin/__pycache__/"));
-    theirs.retain(|path, _| !path.ends_with("/REQUESTED") && !path.ends_with("/direct_url.json"));
+    // They were asked for by their addresses.
+    theirs.retain(|path, _| !path.ends_with("/direct_url.json"));
     let only = |one: &Tree, other: &Tree| -> Vec<String> {
         one.keys()
             .filter(|path| !other.contains_key(*path))
