@@ -32,12 +32,19 @@ pub struct InstalledFile {
     pub executable: bool,
 }
 
+/// An interpreter's version, its identity, and how to get it.
+pub(crate) type AppCompiler<'a> = (
+    &'a str,
+    &'a str,
+    &'a (dyn Fn() -> Result<Interpreter, PackError> + Sync),
+);
+
 /// How the layer is made.
 pub(crate) struct AppOptions<'a> {
     /// Where packages are.
     pub(crate) environment: &'a Environment,
     /// What compiles: its version, its identity, and how to get it; it is unpacked only when something must be compiled.
-    pub(crate) compiler: (&'a str, &'a str, &'a dyn Fn() -> Result<Interpreter, PackError>),
+    pub(crate) compiler: Option<AppCompiler<'a>>,
     /// The project as a package.
     pub(crate) installed: &'a [InstalledFile],
     /// Whom the files belong to.
@@ -84,7 +91,9 @@ pub(crate) fn app_layer(
 }
 
 fn key(tree: &AppTree, options: &AppOptions<'_>) -> Digest {
-    let (version, identity, _) = options.compiler;
+    let (version, identity) = options
+        .compiler
+        .map_or(("", ""), |(version, identity, _)| (version, identity));
     let text = format!(
         "{FORMAT} {} {:?} {version} {identity} {:?} {:?} {}",
         tree.digest, options.environment, options.installed, options.owner, options.epoch
@@ -101,7 +110,9 @@ fn bytecode(
     tree: &AppTree,
     options: &AppOptions<'_>,
 ) -> Result<BTreeMap<String, Vec<u8>>, PackError> {
-    let (version, identity, interpreter) = options.compiler;
+    let Some((version, identity, interpreter)) = options.compiler else {
+        return Ok(BTreeMap::new());
+    };
     let mut found = BTreeMap::new();
     let mut missing = Vec::new();
     for entry in &tree.entries {

@@ -2,13 +2,17 @@
 
 pub mod app_layer;
 pub mod app_tree;
-mod base;
+pub mod base;
+mod contained_compiler;
+mod debian_base;
 pub mod disk_files;
 pub mod error;
 pub mod executor;
 pub mod export;
 pub mod image_config;
+mod image_tree;
 pub mod layer_writer;
+mod library_bytecode;
 mod lock_file;
 mod pack;
 mod package_layers;

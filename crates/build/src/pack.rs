@@ -8,18 +8,15 @@ use std::path::Path;
 use coil_oci::{Descriptor, Digest, Index, Reference, media_type, timestamp};
 use coil_plan::LayerKind;
 use coil_python::{CommandSetting, Diagnostic, IgnoreRules, ProjectFiles, PyProject, StartSearch, Verdict};
-use coil_wheel::bytecode::Interpreter;
-use coil_wheel::environment::Environment;
 use serde::{Deserialize, Serialize};
 
-use crate::app_layer::{AppOptions, Attempt, app_layer};
+use crate::app_layer::{AppCompiler, AppOptions, Attempt, app_layer};
 use crate::app_tree::{AppTree, Selection, scan};
-use crate::base::ownership;
 use crate::disk_files::DiskFiles;
 use crate::error::PackError;
 use crate::image_config::{ImageLayer, RunSettings, write_image};
 use crate::layer_writer::Layer;
-use crate::planning::{Compiler, Planned, PlannedPlatform};
+use crate::planning::{Planned, PlannedPlatform};
 use crate::recorder::{Reads, Recorder};
 use crate::request::{Chosen, LayerReport, PackRequest, Packed, PackedImage, Packer};
 
@@ -110,15 +107,8 @@ impl Packer<'_> {
             tree = scanned;
             let layers = image_layers(platform, layer);
             let created = timestamp::seconds(request.epoch);
-            let descriptor = write_image(
-                self.store,
-                platform.arch,
-                &platform.base.python,
-                &layers,
-                &run,
-                &created,
-            )
-            .map_err(PackError::disk("writing the image"))?;
+            let descriptor = write_image(self.store, &platform.base, &layers, &run, &created)
+                .map_err(PackError::disk("writing the image"))?;
             images.push(report(
                 self,
                 &planned,
@@ -180,17 +170,33 @@ impl Packer<'_> {
         request: &PackRequest,
         planned: &Planned,
         platform: &PlannedPlatform,
-        mut tree: AppTree,
+        tree: AppTree,
         rules: &IgnoreRules,
     ) -> Result<(Layer, AppTree), PackError> {
-        let environment = Environment::standard(&platform.base.python);
-        let compiler = &platform.compiler;
-        let interpreter = || self.interpreter(compiler);
+        let Some(compiler) = &platform.base.compiler else {
+            return self.app_with(request, planned, platform, tree, rules, None);
+        };
+        self.with_interpreter(compiler, |interpreter| {
+            let compiler = (compiler.version.as_str(), compiler.identity.as_str(), interpreter);
+            self.app_with(request, planned, platform, tree, rules, Some(compiler))
+        })
+    }
+
+    fn app_with(
+        &self,
+        request: &PackRequest,
+        planned: &Planned,
+        platform: &PlannedPlatform,
+        mut tree: AppTree,
+        rules: &IgnoreRules,
+        compiler: Option<AppCompiler<'_>>,
+    ) -> Result<(Layer, AppTree), PackError> {
+        let environment = platform.base.environment();
         let mut changed = request.dir.clone();
         for _ in 0..ATTEMPTS {
             let options = AppOptions {
                 environment: &environment,
-                compiler: (&compiler.version, &compiler.identity, &interpreter),
+                compiler,
                 installed: &planned.installed,
                 owner: OWNER,
                 epoch: request.epoch,
@@ -203,14 +209,6 @@ impl Packer<'_> {
             tree = self.scan(&request.dir, rules, &mut Vec::new())?;
         }
         Err(PackError::Changing(changed))
-    }
-
-    fn interpreter(&self, compiler: &Compiler) -> Result<Interpreter, PackError> {
-        let blob = Descriptor::new(media_type::LAYER_GZIP, compiler.blob.clone(), compiler.blob_size);
-        let tree = self
-            .store
-            .ensure_snapshot(&compiler.diff_id, &blob, ownership())?;
-        Interpreter::in_tree(&tree, &compiler.version, &compiler.identity).map_err(PackError::from)
     }
 
     /// Finds the start command, or takes what was found in the same files before.
@@ -360,7 +358,7 @@ fn report(
         manifest: descriptor.digest.clone(),
         id: manifest.config.digest,
         python: Chosen {
-            value: platform.base.python.clone(),
+            value: platform.base.python.version.clone(),
             reason: planned.python.reason.clone(),
         },
         base: planned.base.clone(),

@@ -119,14 +119,20 @@ impl Packer<'_> {
             .into_iter()
             .map(|group| group.into_iter().map(|at| wheel_file(&fetched[at])).collect())
             .collect();
-        let options = LayerOptions {
-            environment: environment.clone(),
-            interpreter: Some(base.interpreter.clone()),
-            epoch,
-            threads: self.threads,
+        let build = |interpreter| {
+            let options = LayerOptions {
+                environment: environment.clone(),
+                interpreter,
+                epoch,
+                threads: self.threads,
+            };
+            build_layers(self.store, &groups, &options, self.progress)
+                .map_err(|error| PackError::Layer(Box::new(error)))
         };
-        build_layers(self.store, &groups, &options, self.progress)
-            .map_err(|error| PackError::Layer(Box::new(error)))
+        match &base.compiler {
+            Some(compiler) => self.with_interpreter(compiler, |interpreter| build(Some(interpreter()?))),
+            None => build(None),
+        }
     }
 }
 

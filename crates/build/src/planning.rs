@@ -5,31 +5,32 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use coil_debian::{Archive, AssembleOptions, BaseLayer, PinnedBase, Suite};
+use coil_debian::{Archive, AssembleOptions, PinnedBase, Suite};
 use coil_oci::{Arch, Digest};
 use coil_plan::LayerKind;
 use coil_python::{
     Diagnostic, IgnoreRules, Libc, Packages, Pinned, Project, ProjectFiles, ProjectLock, ProjectWishes,
     PyProject, Pylock, PythonChoice, PythonVersion, ResolutionInput, Target, choose_python, debian_pythons,
 };
+use coil_wheel::bytecode::Interpreter;
 use coil_wheel::index::{IndexClient, IndexSettings};
 use coil_wheel::resolve::{ResolveRequest, find_uv, resolve};
 use serde::{Deserialize, Serialize};
 
 use crate::app_layer::InstalledFile;
-use crate::base::{self, Base};
+use crate::base::Base;
 use crate::disk_files::DiskFiles;
 use crate::error::PackError;
 use crate::layer_writer::Layer;
 use crate::lock_file::LockFile;
-use crate::platform_layers::PlatformParts;
+use crate::platform_layers::{BaseSource, PlatformParts};
 use crate::project_package::{image_name, install_files};
 use crate::recorder::{Reads, Recorder};
 use crate::request::{Chosen, PackRequest, Packer};
 
 /// Records of plans. The number changes whenever the same project would be planned otherwise.
 const PLANS: &str = "pack-plan-v1";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Everything of an image but the app itself, for each platform.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -62,30 +63,22 @@ pub(crate) struct Settings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PlannedPlatform {
     pub(crate) arch: Arch,
-    /// The base's layer.
-    pub(crate) base: BaseLayer,
-    /// The base that holds the compiling interpreter: this machine's.
-    pub(crate) compiler: Compiler,
+    pub(crate) base: Base,
+    /// All layers but the app's, the base's among them, the lowest first.
     pub(crate) layers: Vec<PlannedLayer>,
-}
-
-/// Which interpreter compiles, and where its base is.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Compiler {
-    pub(crate) version: String,
-    pub(crate) identity: String,
-    pub(crate) diff_id: Digest,
-    pub(crate) blob: Digest,
-    pub(crate) blob_size: u64,
 }
 
 /// A layer that is in the store.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct PlannedLayer {
-    pub(crate) kind: String,
-    pub(crate) layer: Layer,
-    pub(crate) created_by: String,
-    pub(crate) packages: Vec<String>,
+pub struct PlannedLayer {
+    /// What it holds, as [`LayerKind`] is shown.
+    pub kind: String,
+    /// The blob.
+    pub layer: Layer,
+    /// How it came to be.
+    pub created_by: String,
+    /// The packages in it, `name version`.
+    pub packages: Vec<String>,
 }
 
 impl PlannedLayer {
@@ -116,7 +109,10 @@ impl Planned {
                 .layers
                 .iter()
                 .all(|layer| packer.store.has_blob(&layer.layer.digest))
-                && packer.store.has_blob(&platform.compiler.blob)
+                && platform.base.compiler.as_ref().is_none_or(|compiler| {
+                    let mut blobs = compiler.layers.iter().map(|(_, blob)| &blob.digest);
+                    blobs.all(|blob| packer.store.has_blob(blob))
+                })
         })
     }
 
@@ -204,28 +200,20 @@ impl Packer<'_> {
             let pinned = self.pinned_base(&archive, &mut lock, suite, arch)?;
             let for_host = self.pinned_base(&archive, &mut lock, suite, Arch::host())?;
             let target = target_of(&pinned, arch)?;
+            let source = BaseSource::Debian(pinned, for_host);
             let selected = match project.packages(&target, &wishes)? {
                 Packages::Locked(packages) => packages,
                 Packages::Unresolved(input) => {
                     lock.packages(&target, &input.digest(), &packages_from, || {
-                        let options = self.assemble_options(request);
-                        let base = base::prepare(
-                            &archive,
-                            self.store,
-                            &for_host,
-                            &for_host,
-                            &options,
-                            self.progress,
-                        )?;
-                        self.resolve(&input, &packages_from, &target, &base, disk)
+                        let interpreter = self.resolving_interpreter(request, &archive, &source)?;
+                        self.resolve(&input, &packages_from, &target, &interpreter, disk)
                     })?
                 }
             };
             let lock_dir = disk.root().join(&project.lock_dir);
             let parts = PlatformParts {
                 archive: &archive,
-                pinned: &pinned,
-                for_host: &for_host,
+                base: &source,
                 target: &target,
                 selected: &selected,
                 lock_dir: &lock_dir,
@@ -249,7 +237,7 @@ impl Packer<'_> {
             python: Chosen {
                 value: platforms
                     .first()
-                    .map(|platform| platform.base.python.clone())
+                    .map(|platform| platform.base.python.version.clone())
                     .unwrap_or_default(),
                 reason: python.reason.clone(),
             },
@@ -293,12 +281,39 @@ impl Packer<'_> {
         })
     }
 
+    /// What uv asks about Python: an interpreter of this machine's architecture that runs without a container.
+    fn resolving_interpreter(
+        &self,
+        request: &PackRequest,
+        archive: &Archive,
+        source: &BaseSource,
+    ) -> Result<Interpreter, PackError> {
+        let for_host = match source {
+            BaseSource::Debian(_, for_host) => for_host.clone(),
+            // Any version will do: uv is told which one it resolves for.
+            BaseSource::Image(base) => {
+                let suite = base.suite.as_deref().and_then(Suite::named);
+                let suite = suite.or_else(|| Suite::named("trixie"));
+                let suite = suite.ok_or_else(|| unknown_base("trixie"))?;
+                archive
+                    .resolve(suite, Arch::host(), &[], self.progress)
+                    .map_err(|error| PackError::Resolve(Box::new(error)))?
+            }
+        };
+        let host = BaseSource::Debian(for_host.clone(), for_host);
+        let base = self.base(request, archive, &host)?;
+        let Some(compiler) = &base.compiler else {
+            return Err(unknown_base(&base.name));
+        };
+        self.with_interpreter(compiler, |interpreter| interpreter())
+    }
+
     fn resolve(
         &self,
         input: &ResolutionInput,
         found_in: &str,
         target: &Target,
-        base: &Base,
+        interpreter: &Interpreter,
         disk: &DiskFiles,
     ) -> Result<Vec<Pinned>, PackError> {
         let settings = self.index_for(input);
@@ -324,7 +339,7 @@ impl Packer<'_> {
             directory: disk.root(),
             offline: self.fetcher.is_offline(),
         };
-        let text = resolve(self.store, &program, &base.interpreter, &request).map_err(uv)?;
+        let text = resolve(self.store, &program, interpreter, &request).map_err(uv)?;
         let none = (Default::default(), Default::default());
         Ok(Pylock::parse("uv's answer", &text)?.select(target, &none.0, &none.1)?)
     }

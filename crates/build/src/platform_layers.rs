@@ -2,19 +2,20 @@
 
 use std::path::Path;
 
-use coil_debian::{Archive, BaseLayer, PinnedBase};
-use coil_plan::{LayerKind, PackOp, PackPlan, lower};
+use coil_debian::{Archive, PinnedBase};
+use coil_plan::{PackOp, PackPlan, lower};
 use coil_python::{Diagnostic, Pinned, Problem, Target, no_wheel};
 use coil_wheel::download::FetchedWheel;
 use coil_wheel::environment::Environment;
 use coil_wheel::layer::LayerBlob;
 
 use crate::base::{self, Base};
+use crate::debian_base;
 use crate::error::PackError;
 use crate::layer_writer::Layer;
 use crate::lock_file::LockFile;
 use crate::package_layers::{BuildSource, PackageSources, package_layer, sources_of};
-use crate::planning::{Compiler, PlannedLayer, PlannedPlatform, unknown_base};
+use crate::planning::{PlannedLayer, PlannedPlatform};
 use crate::request::{PackRequest, Packer};
 use crate::solver::solve;
 
@@ -23,9 +24,7 @@ pub(crate) struct PlatformParts<'a> {
     /// Where Debian's packages come from.
     pub(crate) archive: &'a Archive,
     /// The base of the image.
-    pub(crate) pinned: &'a PinnedBase,
-    /// The same base for this machine's processor, whose interpreter compiles.
-    pub(crate) for_host: &'a PinnedBase,
+    pub(crate) base: &'a BaseSource,
     /// What wheels must fit.
     pub(crate) target: &'a Target,
     /// The packages.
@@ -34,7 +33,50 @@ pub(crate) struct PlatformParts<'a> {
     pub(crate) lock_dir: &'a Path,
 }
 
+/// Where a base comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum BaseSource {
+    /// Debian's packages, for the image's processor and for this machine's, whose interpreter compiles.
+    Debian(PinnedBase, PinnedBase),
+    /// An image from elsewhere, which is in the store.
+    Image(Box<Base>),
+}
+
+impl BaseSource {
+    /// For people: `debian trixie`.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            BaseSource::Debian(pinned, _) => format!("debian {}", pinned.suite),
+            BaseSource::Image(base) => base.name.clone(),
+        }
+    }
+
+    /// The full version of the interpreter.
+    fn python(&self) -> &str {
+        match self {
+            BaseSource::Debian(pinned, _) => &pinned.python,
+            BaseSource::Image(base) => &base.python.version,
+        }
+    }
+}
+
 impl Packer<'_> {
+    /// Puts a base into the store.
+    pub(crate) fn base(
+        &self,
+        request: &PackRequest,
+        archive: &Archive,
+        source: &BaseSource,
+    ) -> Result<Base, PackError> {
+        match source {
+            BaseSource::Debian(pinned, for_host) => {
+                let options = self.assemble_options(request);
+                debian_base::prepare(archive, pinned, for_host, &options, self.progress)
+            }
+            BaseSource::Image(base) => Ok(Base::clone(base)),
+        }
+    }
+
     /// Makes everything below the app for one platform.
     pub(crate) fn platform(
         &self,
@@ -45,8 +87,7 @@ impl Packer<'_> {
     ) -> Result<PlannedPlatform, PackError> {
         let PlatformParts {
             archive,
-            pinned,
-            for_host,
+            base,
             target,
             selected,
             lock_dir,
@@ -54,8 +95,8 @@ impl Packer<'_> {
         let sources = sources_of(&self.with_files(selected)?, target, lock_dir)?;
         let plan = PackPlan {
             arch: target.arch,
-            base: format!("debian {}", pinned.suite),
-            python: pinned.python.clone(),
+            base: base.name(),
+            python: base.python().to_owned(),
             bytecode: true,
             packages: selected.to_vec(),
             builds: sources
@@ -65,28 +106,25 @@ impl Packer<'_> {
                 .collect(),
         };
         let graph = lower(&plan);
-        let options = self.assemble_options(request);
-        let environment = Environment::standard(&pinned.python);
+        let (environment, hides) = match base {
+            BaseSource::Debian(pinned, _) => (Environment::standard(&pinned.python), false),
+            BaseSource::Image(base) => (base.environment(), base.has_environment),
+        };
         let results = solve(&graph, self.threads.max(2), |vertex, inputs: &[Made]| {
             let made = match &vertex.op {
-                PackOp::Base => {
-                    let made = base::prepare(archive, self.store, pinned, for_host, &options, self.progress)?;
-                    Made::Base(Box::new(made))
-                }
+                PackOp::Base => Made::Base(Box::new(self.base(request, archive, base)?)),
                 PackOp::Fetch => Made::Wheels(self.fetch(&sources.wheels)?),
                 PackOp::Build => Made::Wheels(self.built_wheels(parts, base_of(inputs)?, &sources)?),
                 PackOp::Libraries => {
                     Made::Layers(self.library_layers(parts, base_of(inputs)?, &wheels_of(inputs))?)
                 }
-                PackOp::Bytecode => Made::Layer(base::library_bytecode(
-                    self.store,
-                    base_of(inputs)?,
-                    request.epoch,
-                    self.threads,
-                    self.progress,
-                )?),
+                PackOp::Bytecode => match self.library_bytecode(base_of(inputs)?, request.epoch)? {
+                    Some(layer) => Made::Layer(layer),
+                    None => Made::Layers(Vec::new()),
+                },
                 PackOp::Environment => {
-                    Made::Layer(base::environment_layer(self.store, &environment, request.epoch)?)
+                    let layer = base::environment_layer(self.store, &environment, hides, request.epoch)?;
+                    Made::Layer(layer)
                 }
                 PackOp::Packages => {
                     let fetched = wheels_of(inputs);
@@ -105,7 +143,7 @@ impl Packer<'_> {
         for (vertex, made) in graph.vertices().iter().zip(results) {
             match made {
                 Made::Base(base) => {
-                    layers.push(base_layer(&base.layer));
+                    layers.extend(base.layers.iter().cloned());
                     found = Some(*base);
                 }
                 Made::Layer(layer) => layers.push(PlannedLayer {
@@ -129,24 +167,9 @@ impl Packer<'_> {
         }
         // Layers go by kind, whatever order they were made in.
         layers.sort_by_key(PlannedLayer::kind);
-        let base = found.ok_or_else(|| unknown_base(&pinned.suite))?;
-        let host = if for_host.arch == pinned.arch {
-            base.layer.clone()
-        } else {
-            archive
-                .assemble(for_host, &options, self.progress)
-                .map_err(|error| PackError::Assemble(Box::new(error)))?
-        };
         Ok(PlannedPlatform {
             arch: target.arch,
-            compiler: Compiler {
-                version: base.interpreter.version.clone(),
-                identity: base.interpreter.identity.clone(),
-                diff_id: host.diff_id.clone(),
-                blob: host.blob.clone(),
-                blob_size: host.size,
-            },
-            base: base.layer,
+            base: found.ok_or_else(no_base)?,
             layers,
         })
     }
@@ -199,10 +222,14 @@ enum Made {
 fn base_of(inputs: &[Made]) -> Result<&Base, PackError> {
     match inputs.first() {
         Some(Made::Base(base)) => Ok(base),
-        _ => Err(PackError::Setting {
-            message: "the base is missing from the plan".into(),
-            help: None,
-        }),
+        _ => Err(no_base()),
+    }
+}
+
+fn no_base() -> PackError {
+    PackError::Setting {
+        message: "the base is missing from the plan".into(),
+        help: None,
     }
 }
 
@@ -213,22 +240,4 @@ fn wheels_of(inputs: &[Made]) -> Vec<FetchedWheel> {
         _ => None,
     });
     wheels.flatten().collect()
-}
-
-fn base_layer(base: &BaseLayer) -> PlannedLayer {
-    PlannedLayer {
-        kind: LayerKind::Base.to_string(),
-        layer: Layer {
-            digest: base.blob.clone(),
-            size: base.size,
-            diff_id: base.diff_id.clone(),
-            unpacked: base.unpacked_size,
-        },
-        created_by: format!("debian {} with Python {}", base.suite, base.python),
-        packages: base
-            .packages
-            .iter()
-            .map(|package| format!("{} {}", package.name, package.version))
-            .collect(),
-    }
 }

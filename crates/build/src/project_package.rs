@@ -19,7 +19,7 @@ pub(crate) fn install_files(
         return Ok(Vec::new());
     };
     notes.extend(install.notes.iter().cloned());
-    let environment = Environment::standard(&first.base.python);
+    let environment = first.base.environment();
     let site = environment.site_packages();
     let info = format!("{site}/{}", install.dist_info());
     let plain = |path: String, text: String| InstalledFile {
