@@ -16,7 +16,7 @@ use crate::{forward, proxy, tls};
 
 /// The most that [`Fetcher::get`] takes in, in bytes.
 const PAGE_LIMIT: u64 = 512 << 20;
-const MAX_REDIRECTS: usize = 10;
+pub(crate) const MAX_REDIRECTS: usize = 10;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How to reach the network.
@@ -61,8 +61,10 @@ impl Default for FetchSettings {
 /// The HTTP client; clones share connections and what is known of the hosts.
 #[derive(Clone)]
 pub struct Fetcher {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     anonymous: bool,
+    /// The one origin that gets an `Authorization`, and its value.
+    fixed: Option<Arc<(String, String)>>,
 }
 
 /// Where a login was found.
@@ -74,8 +76,8 @@ pub enum LoginSource {
     Netrc,
 }
 
-struct Inner {
-    settings: FetchSettings,
+pub(crate) struct Inner {
+    pub(crate) settings: FetchSettings,
     first_pause: Duration,
     plain: OnceLock<Agent>,
     plain_proxied: OnceLock<Result<Agent, String>>,
@@ -120,6 +122,7 @@ impl Fetcher {
                 logins: Mutex::new(BTreeMap::new()),
             }),
             anonymous: false,
+            fixed: None,
         }
     }
 
@@ -128,6 +131,16 @@ impl Fetcher {
         Fetcher {
             inner: self.inner.clone(),
             anonymous: true,
+            fixed: None,
+        }
+    }
+
+    /// The same client, which sends this `Authorization` to the server of `url`, and none to any other.
+    pub fn authorized(&self, url: &str, authorization: &str) -> Fetcher {
+        let origin = Address::parse(url).map(|address| address.origin());
+        Fetcher {
+            fixed: origin.map(|origin| Arc::new((origin, authorization.to_owned()))),
+            ..self.anonymous()
         }
     }
 
@@ -320,7 +333,12 @@ impl Fetcher {
     }
 
     /// The login for an address: of the URL, of an earlier URL for the same origin, or of netrc.
-    fn authorization(&self, address: &Address) -> Option<String> {
+    pub(crate) fn authorization(&self, address: &Address) -> Option<String> {
+        if let Some(fixed) = &self.fixed
+            && fixed.0 == address.origin()
+        {
+            return Some(fixed.1.clone());
+        }
         if self.anonymous {
             return None;
         }
@@ -375,7 +393,7 @@ impl Fetcher {
         proxy.filter(|_| !proxy::is_exempt(settings.no_proxy.as_deref(), address))
     }
 
-    fn agent(&self, address: &Address, url: &str) -> Result<&Agent, FetchError> {
+    pub(crate) fn agent(&self, address: &Address, url: &str) -> Result<&Agent, FetchError> {
         let settings = &self.inner.settings;
         let proxy = self.proxy_for(address);
         let made = match (address.https, proxy) {
@@ -401,7 +419,7 @@ impl Fetcher {
         })
     }
 
-    fn request_error(&self, url: &str, address: &Address, error: ureq::Error) -> FetchError {
+    pub(crate) fn request_error(&self, url: &str, address: &Address, error: ureq::Error) -> FetchError {
         let url = redact_url(url);
         let proxy = self.proxy_for(address).map(|proxy| {
             let bare = proxy.split_once("://").map_or(proxy, |(_, rest)| rest);
@@ -535,7 +553,12 @@ pub(crate) fn body_error(url: &str, error: &std::io::Error, got: u64, expected: 
     }
 }
 
-fn read_body(response: Response<Body>, url: &str, gzip: bool, limit: u64) -> Result<Vec<u8>, FetchError> {
+pub(crate) fn read_body(
+    response: Response<Body>,
+    url: &str,
+    gzip: bool,
+    limit: u64,
+) -> Result<Vec<u8>, FetchError> {
     let mut body = response.into_body();
     let expected = body.content_length();
     let too_large = || FetchError::TooLarge {
