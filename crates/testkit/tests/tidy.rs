@@ -10,6 +10,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("oci", &[]),
     ("python", &["oci"]),
     ("plan", &["oci", "python"]),
+    ("sbom", &["oci"]),
     ("sys", &[]),
     ("elf", &[]),
     ("fetch", &["oci"]),
@@ -19,7 +20,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("runtime", &["oci", "sys"]),
     (
         "build",
-        &["oci", "elf", "plan", "python", "store", "wheel", "debian", "fetch"],
+        &[
+            "oci", "elf", "plan", "python", "sbom", "store", "wheel", "debian", "fetch",
+        ],
     ),
     (
         "engine",
