@@ -146,12 +146,28 @@ impl Index {
         }
     }
 
-    /// The image for a platform; a variant that only one side gives does not matter.
+    /// The image for a platform.
+    ///
+    /// A variant that was asked for comes first, then the processor's first one, which every machine runs, then any other.
     pub fn find(&self, wanted: &Platform) -> Option<&Descriptor> {
-        self.manifests.iter().find(|descriptor| {
-            descriptor.platform.as_ref().is_some_and(|platform| {
-                platform.os == wanted.os && platform.architecture == wanted.architecture
+        let rank = |descriptor: &Descriptor| {
+            let platform = descriptor.platform.as_ref()?;
+            if platform.os != wanted.os || platform.architecture != wanted.architecture {
+                return None;
+            }
+            let first = match wanted.architecture.as_str() {
+                "arm64" => "v8",
+                _ => "v1",
+            };
+            let variant = platform.variant.as_deref().unwrap_or(first);
+            let asked = wanted.variant.as_deref().unwrap_or(first);
+            Some(match variant {
+                _ if variant == asked => 0,
+                _ if variant == first => 1,
+                _ => 2,
             })
-        })
+        };
+        let ranked = self.manifests.iter().filter_map(|entry| Some((rank(entry)?, entry)));
+        ranked.min_by_key(|(rank, _)| *rank).map(|(_, entry)| entry)
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use coil_oci::{Digest, Hasher};
 
@@ -33,6 +33,24 @@ impl Store {
         }
         self.write_atomic(&path, bytes)?;
         Ok(digest)
+    }
+
+    /// Makes a file that was written and checked elsewhere a blob; the file is gone then. Idempotent and atomic.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn adopt_blob(&self, file: &Path, digest: &Digest) -> io::Result<()> {
+        let path = self.blob_path(digest);
+        match self.rename_into(file, &path) {
+            // Downloads may be kept on another disk.
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                let mut writer = self.blob_writer()?;
+                io::copy(&mut File::open(file)?, &mut writer)?;
+                writer.finish_as(digest)?;
+                fs::remove_file(file)
+            }
+            other => other,
+        }
     }
 
     /// A small blob's bytes, checked against its digest.

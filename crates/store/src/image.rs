@@ -41,26 +41,38 @@ pub struct NamedImage {
     pub descriptor: Descriptor,
     /// Seconds since 1970 when the name was given.
     pub tagged: u64,
+    /// Whether it only stands in for the image that has this name elsewhere.
+    pub stand_in: bool,
+}
+
+impl NamedImage {
+    fn new(reference: Reference, record: RefRecord, stand_in: bool) -> NamedImage {
+        NamedImage {
+            reference,
+            descriptor: record.descriptor,
+            tagged: record.tagged,
+            stand_in,
+        }
+    }
 }
 
 impl Store {
-    /// Every name and what it stands for, sorted by name.
+    /// Every name and what it stands for, sorted by name; then the stand-ins, sorted likewise.
     ///
     /// # Errors
     /// What the disk gives.
     pub fn images(&self) -> Result<Vec<NamedImage>, StoreError> {
-        let named = self
-            .all_refs()?
-            .into_iter()
-            .map(|(reference, record)| NamedImage {
-                reference,
-                descriptor: record.descriptor,
-                tagged: record.tagged,
-            });
-        Ok(named.collect())
+        let own = self.all_refs()?.into_iter().map(|found| (found, false));
+        let stand_ins = self.all_stand_ins()?.into_iter().map(|found| (found, true));
+        let all = own.chain(stand_ins);
+        Ok(all
+            .map(|((reference, record), stand_in)| NamedImage::new(reference, record, stand_in))
+            .collect())
     }
 
     /// Finds an image by name, or by an id (of its configuration or its manifest) or the beginning of one.
+    ///
+    /// A stand-in is found by its plain name alone, where no image has that name; never by a name with a digest.
     ///
     /// # Errors
     /// `NoSuchImage`, `Ambiguous`, `Damaged` when an image of an earlier boot is not whole any more.
@@ -72,13 +84,16 @@ impl Store {
                 None if reference.digest().is_some() => self.find_pinned(&reference)?,
                 None => None,
             };
-            if let Some((path, record)) = by_name {
+            let found = match by_name {
+                Some(found) => Some((found, false)),
+                None if reference.digest().is_none() => {
+                    self.read_stand_in(&reference)?.map(|found| (found, true))
+                }
+                None => None,
+            };
+            if let Some(((path, record), stand_in)) = found {
                 self.check_boot(&path, &record, text)?;
-                return Ok(NamedImage {
-                    reference,
-                    descriptor: record.descriptor,
-                    tagged: record.tagged,
-                });
+                return Ok(NamedImage::new(reference, record, stand_in));
             }
         }
         let prefix = text.strip_prefix("sha256:").unwrap_or(text);
@@ -169,6 +184,7 @@ impl Store {
             let index = self.read_index(&named.descriptor)?;
             index
                 .find(platform)
+                .filter(|found| self.has_blob(&found.digest))
                 .cloned()
                 .ok_or_else(|| StoreError::NoPlatform {
                     name: named.reference.familiar(),
@@ -176,6 +192,7 @@ impl Store {
                     found: index
                         .manifests
                         .iter()
+                        .filter(|m| self.has_blob(&m.digest))
                         .filter_map(|m| Some(m.platform.as_ref()?.to_string()))
                         .collect(),
                 })?
@@ -185,7 +202,7 @@ impl Store {
         self.image_of(&descriptor)
     }
 
-    /// Every platform's image of what a name stands for.
+    /// Every platform's image of what a name stands for; of an index that was pulled in part, those that are here.
     ///
     /// # Errors
     /// `MissingBlob`, `Malformed`, `Damaged`.
@@ -193,11 +210,9 @@ impl Store {
         if !descriptor.is_index() {
             return Ok(vec![self.image_of(descriptor)?]);
         }
-        self.read_index(descriptor)?
-            .manifests
-            .iter()
-            .map(|manifest| self.image_of(manifest))
-            .collect()
+        let index = self.read_index(descriptor)?;
+        let here = index.manifests.iter().filter(|entry| self.has_blob(&entry.digest));
+        here.map(|manifest| self.image_of(manifest)).collect()
     }
 
     /// The image that a manifest's descriptor names.
@@ -236,6 +251,10 @@ impl Store {
         }
         if descriptor.is_index() {
             for manifest in self.read_index(descriptor)?.manifests {
+                // Pulled in part: a platform that nobody wanted is not here.
+                if !self.has_blob(&manifest.digest) {
+                    continue;
+                }
                 self.add_blobs(&manifest, seen, out)?;
             }
         } else {

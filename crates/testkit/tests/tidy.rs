@@ -17,23 +17,25 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["oci"]),
     ("wheel", &["oci", "fetch", "store", "python"]),
     ("debian", &["oci", "fetch", "store", "elf"]),
+    ("registry", &["oci", "fetch", "store"]),
     ("runtime", &["oci", "sys"]),
     (
         "build",
         &[
-            "oci", "elf", "plan", "python", "sbom", "store", "wheel", "debian", "fetch",
+            "oci", "elf", "plan", "python", "registry", "sbom", "store", "wheel", "debian", "fetch",
         ],
     ),
     (
         "engine",
         &[
-            "oci", "build", "plan", "python", "store", "runtime", "sys", "fetch", "debian", "wheel",
+            "oci", "build", "plan", "python", "registry", "store", "runtime", "sys", "fetch", "debian",
+            "wheel",
         ],
     ),
     (
         "cli",
         &[
-            "engine", "oci", "build", "python", "sys", "fetch", "debian", "wheel", "store",
+            "engine", "oci", "build", "python", "registry", "sys", "fetch", "debian", "wheel", "store",
         ],
     ),
     ("testkit", &["oci"]),
