@@ -213,7 +213,7 @@ impl Archive {
     }
 
     /// Reads, checks and unpacks all packages, in the order of the list.
-    fn unpack_all(
+    pub(crate) fn unpack_all(
         &self,
         pinned: &PinnedBase,
         threads: usize,
@@ -291,7 +291,7 @@ pub(crate) fn in_parallel<T: Sync, R: Send>(
 }
 
 /// Writes the tree: first the links into `/usr`, then all else by path.
-fn write_tar(tree: &Tree, epoch: u64, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write_tar(tree: &Tree, epoch: u64, out: &mut dyn Write) -> io::Result<()> {
     let mut writer = TarWriter::new(out);
     for (name, target) in &tree.links {
         writer.entry(&Entry::symlink(name, target, epoch))?;

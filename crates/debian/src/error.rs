@@ -52,6 +52,13 @@ pub enum ResolveError {
         /// The reason.
         source: SolveError,
     },
+    /// There is no fitting set of packages to add.
+    Addition {
+        /// The suite.
+        suite: String,
+        /// The reason.
+        source: SolveError,
+    },
     /// The cache can't be written or read.
     Disk {
         /// The file.
@@ -82,6 +89,21 @@ impl ResolveError {
                 source: SolveError::NoSuchPackage { .. },
                 ..
             } => "check the name with `apt-cache policy`, and that the suite has it",
+            ResolveError::Addition { source, .. } => match source {
+                SolveError::Unknown { .. } | SolveError::NoSuchPackage { .. } => {
+                    "look the name up on https://packages.debian.org"
+                }
+                SolveError::NoName { .. } => {
+                    "give names as apt has them, without versions: coil.lock pins those"
+                }
+                SolveError::NoSuite { .. } => {
+                    "packages can be added to bullseye, bookworm, trixie, forky and sid"
+                }
+                SolveError::Several { .. } => "name one of them",
+                SolveError::Unmet { .. } | SolveError::Conflict { .. } => {
+                    "leave one of them out; where the base is old, renew it with `coil lock --upgrade`"
+                }
+            },
             ResolveError::Solve { .. } => "the mirror may be in the middle of an update: try again later",
             ResolveError::Disk { .. } => "check that the data root has room and can be written",
         }
@@ -99,6 +121,9 @@ impl fmt::Display for ResolveError {
             }
             ResolveError::Malformed { url, reason } => write!(f, "{url} is broken: {reason}"),
             ResolveError::Solve { suite, .. } => write!(f, "no base can be made of Debian {suite}"),
+            ResolveError::Addition { suite, .. } => {
+                write!(f, "packages cannot be added from Debian {suite}")
+            }
             ResolveError::Disk { path, .. } => write!(f, "cannot use {}", path.display()),
         }
     }
@@ -110,6 +135,7 @@ impl std::error::Error for ResolveError {
             ResolveError::Fetch { source, .. } => Some(source),
             ResolveError::Signature { source, .. } => Some(source),
             ResolveError::Solve { source, .. } => Some(source),
+            ResolveError::Addition { source, .. } => Some(source),
             ResolveError::Disk { source, .. } => Some(source),
             _ => None,
         }

@@ -142,6 +142,11 @@ impl PackageIndex {
         found
     }
 
+    /// Every name, in order; one that stands there several times comes several times.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().map(|place| place.name(&self.texts))
+    }
+
     fn package(&self, place: Place) -> Option<Package<'_>> {
         let paragraph = paragraphs(place.text(&self.texts)).next()?;
         Some(Package {
@@ -195,6 +200,16 @@ fn is_wanted(name: &[u8]) -> bool {
 }
 
 impl<'a> Package<'a> {
+    /// A package of which a paragraph is known, in no archive.
+    pub fn of(paragraph: Paragraph<'a>) -> Option<Package<'a>> {
+        Some(Package {
+            name: paragraph.get("Package")?,
+            version: paragraph.get("Version")?,
+            archive: "debian",
+            paragraph,
+        })
+    }
+
     /// A field of the package.
     pub fn field(&self, name: &str) -> &'a str {
         self.paragraph.get(name).unwrap_or_default()

@@ -8,8 +8,12 @@
 //! The packages are only unpacked: no script of theirs runs. What the scripts would have made and a Python application needs is
 //! made here: accounts, links, the certificate bundle, the linker's cache, dpkg's list of what is installed.
 
+mod addition;
+mod addition_layer;
+mod alternatives;
 mod archive;
 mod assemble;
+mod base_view;
 mod cached_file;
 mod compression;
 mod control;
@@ -17,13 +21,16 @@ mod error;
 mod gzip_members;
 mod in_release;
 mod index;
+mod installed;
 mod linker_cache;
+mod maintainer_script;
 mod package_file;
 mod pinned;
 mod relation;
 mod release;
 mod signature;
 mod solve;
+mod solve_over;
 mod sources;
 mod spill;
 mod suite;
@@ -33,9 +40,12 @@ mod system_unpack;
 mod tree;
 mod version;
 
+pub use addition::PinnedAddition;
+pub use addition_layer::AdditionLayer;
 pub use archive::Archive;
 pub use assemble::{AssembleOptions, BaseLayer};
 pub use error::{AssembleError, ResolveError};
+pub use installed::{Installed, InstalledPackage};
 pub use pinned::{PinnedBase, PinnedPackage};
 pub use signature::SignatureFault;
 pub use solve::SolveError;

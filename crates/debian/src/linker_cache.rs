@@ -8,19 +8,80 @@ use std::collections::BTreeMap;
 
 use coil_oci::Arch;
 
-/// Makes the cache from library names and their paths.
-pub fn write(arch: Arch, libraries: &BTreeMap<String, String>) -> Vec<u8> {
-    // FLAG_ELF_LIBC6 with the architecture's own bit field (glibc's ldconfig).
-    let flags: u32 = match arch {
+/// One library that the cache knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Library {
+    /// The name under which it is needed.
+    pub name: String,
+    /// Its path.
+    pub path: String,
+    /// For which programs it is: the format's own flags.
+    flags: u32,
+    /// What the processor must be able to do, in the format's own bits.
+    capabilities: u64,
+}
+
+impl Library {
+    /// A library for an architecture's own programs, on every processor.
+    pub fn new(arch: Arch, name: String, path: String) -> Library {
+        Library {
+            name,
+            path,
+            flags: flags(arch),
+            capabilities: 0,
+        }
+    }
+}
+
+/// FLAG_ELF_LIBC6 with the architecture's own bit field (glibc's ldconfig).
+fn flags(arch: Arch) -> u32 {
+    match arch {
         Arch::Amd64 => 0x0303,
         Arch::Arm64 => 0x0a03,
-    };
-    let mut entries: Vec<(&String, &String)> = libraries.iter().collect();
-    // The linker searches by halves in falling order.
-    entries.sort_by(|a, b| order(b.0.as_bytes(), a.0.as_bytes()));
+    }
+}
 
-    const HEADER: usize = 48;
-    const ENTRY: usize = 24;
+/// The folders in which the linker looks: those of the texts, one a line, then its own.
+pub fn folders<'a>(texts: impl Iterator<Item = &'a str>, arch: Arch) -> Vec<String> {
+    let mut folders = Vec::new();
+    for text in texts {
+        let lines = text
+            .lines()
+            .map(|line| line.split('#').next().unwrap_or_default().trim());
+        folders.extend(lines.filter(|line| line.starts_with('/')).map(str::to_string));
+    }
+    let triplet = arch.triplet();
+    folders.extend([
+        format!("/lib/{triplet}"),
+        format!("/usr/lib/{triplet}"),
+        "/lib".into(),
+        "/usr/lib".into(),
+    ]);
+    folders
+}
+
+const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
+const HEADER: usize = 48;
+const ENTRY: usize = 24;
+
+/// Makes the cache from library names and their paths.
+pub fn write(arch: Arch, libraries: &BTreeMap<String, String>) -> Vec<u8> {
+    let entries = libraries.iter();
+    write_all(
+        entries
+            .map(|(name, path)| Library::new(arch, name.clone(), path.clone()))
+            .collect(),
+    )
+}
+
+/// Makes the cache of libraries.
+pub fn write_all(mut entries: Vec<Library>) -> Vec<u8> {
+    // The linker searches by halves in falling order.
+    entries.sort_by(|a, b| {
+        order(b.name.as_bytes(), a.name.as_bytes())
+            .then(a.flags.cmp(&b.flags))
+            .then(b.capabilities.cmp(&a.capabilities))
+    });
     let mut strings = Vec::new();
     let mut table = Vec::new();
     let start = HEADER + ENTRY * entries.len();
@@ -30,14 +91,18 @@ pub fn write(arch: Arch, libraries: &BTreeMap<String, String>) -> Vec<u8> {
         strings.push(0);
         at as u32
     };
-    for (name, path) in entries {
-        let (key, value) = (place(name, &mut strings), place(path, &mut strings));
-        for word in [flags, key, value, 0, 0, 0] {
+    for library in &entries {
+        let (key, value) = (
+            place(&library.name, &mut strings),
+            place(&library.path, &mut strings),
+        );
+        for word in [library.flags, key, value, 0] {
             table.extend_from_slice(&word.to_le_bytes());
         }
+        table.extend_from_slice(&library.capabilities.to_le_bytes());
     }
-    let mut out = b"glibc-ld.so.cache1.1".to_vec();
-    out.extend_from_slice(&(libraries.len() as u32).to_le_bytes());
+    let mut out = MAGIC.to_vec();
+    out.extend_from_slice(&(entries.len() as u32).to_le_bytes());
     out.extend_from_slice(&(strings.len() as u32).to_le_bytes());
     // Little-endian; then padding, no extensions, and unused words.
     out.extend_from_slice(&[2, 0, 0, 0]);
@@ -45,6 +110,42 @@ pub fn write(arch: Arch, libraries: &BTreeMap<String, String>) -> Vec<u8> {
     out.extend_from_slice(&table);
     out.extend_from_slice(&strings);
     out
+}
+
+/// Reads a cache that ldconfig made, or [`write`]; what isn't understood is left out.
+///
+/// Entries for processors that are named in an extension (`glibc-hwcaps`) are left out too: the plain ones stand for them.
+pub fn parse(bytes: &[u8]) -> Vec<Library> {
+    // The format of old may come first; the new one begins where eight divides after it.
+    let start = bytes.windows(MAGIC.len()).position(|window| window == MAGIC);
+    let Some(cache) = start.and_then(|start| bytes.get(start..)) else {
+        return Vec::new();
+    };
+    let word = |at: usize| -> Option<u32> {
+        let field = cache.get(at..at.checked_add(4)?)?;
+        Some(u32::from_le_bytes(field.try_into().ok()?))
+    };
+    let text = |at: u32| -> Option<String> {
+        let rest = cache.get(at as usize..)?;
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        String::from_utf8(rest[..end].to_vec()).ok()
+    };
+    let count = word(20).unwrap_or(0) as usize;
+    let mut found = Vec::new();
+    for number in 0..count.min(cache.len() / ENTRY) {
+        let at = HEADER + number * ENTRY;
+        let read = || {
+            let (low, high) = (word(at + 16)?, word(at + 20)?);
+            Some(Library {
+                flags: word(at)?,
+                name: text(word(at + 4)?)?,
+                path: text(word(at + 8)?)?,
+                capabilities: u64::from(high) << 32 | u64::from(low),
+            })
+        };
+        found.extend(read().filter(|library| library.capabilities >> 62 & 1 == 0));
+    }
+    found
 }
 
 /// The order of names: as bytes, but runs of digits by their number, and digits after all else.
@@ -169,6 +270,19 @@ mod tests {
         assert_eq!(text(word(56)), b"/lib/liba.so.10");
         assert_eq!(text(word(76)), b"liba.so.2");
         assert_eq!(cache.len(), 96 + word(24));
+        let read = parse(&cache);
+        assert_eq!(read.len(), 2);
+        assert_eq!(
+            (read[0].name.as_str(), read[0].path.as_str()),
+            ("liba.so.10", "/lib/liba.so.10")
+        );
+        assert_eq!(write_all(read), cache);
+        // With the format of old before it, as ldconfig can write.
+        let both = [b"ld.so-1.7.0\0\0\0\0\0".as_slice(), &cache].concat();
+        assert_eq!(parse(&both).len(), 2);
+        for length in 0..cache.len() {
+            parse(&cache[..length]);
+        }
     }
 
     #[test]

@@ -88,6 +88,26 @@ impl Body {
         Ok(bytes)
     }
 
+    /// A part of the content; fewer bytes where it ends before.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn part(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let length = length.min(left);
+        match &self.place {
+            BodyPlace::Memory(bytes) => {
+                let start = bytes.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
+                Ok(bytes[start..bytes.len().min(start + length)].to_vec())
+            }
+            BodyPlace::Disk(spill, start) => {
+                let mut buffer = vec![0; length];
+                spill.read(start + offset, &mut buffer)?;
+                Ok(buffer)
+            }
+        }
+    }
+
     /// Gives the content away piece by piece.
     ///
     /// # Errors

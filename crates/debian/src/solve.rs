@@ -33,6 +33,30 @@ pub enum SolveError {
         /// The name.
         name: String,
     },
+    /// The user asked to add a package that isn't there.
+    Unknown {
+        /// The name.
+        name: String,
+        /// Names that look like it.
+        near: Vec<String>,
+    },
+    /// What the user asked for is no package's name.
+    NoName {
+        /// What was given.
+        name: String,
+    },
+    /// There is no such suite to add from.
+    NoSuite {
+        /// The name.
+        name: String,
+    },
+    /// A virtual name that stands for more than one package.
+    Several {
+        /// The name.
+        name: String,
+        /// The packages.
+        providers: Vec<String>,
+    },
     /// Something that a package needs isn't there.
     Unmet {
         /// The package.
@@ -53,6 +77,21 @@ impl fmt::Display for SolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SolveError::NoSuchPackage { name } => write!(f, "there is no package `{name}`"),
+            SolveError::Unknown { name, near } if near.is_empty() => {
+                write!(f, "there is no package `{name}`")
+            }
+            SolveError::Unknown { name, near } => {
+                write!(f, "there is no package `{name}`; near it: {}", near.join(", "))
+            }
+            SolveError::NoName { name } => write!(f, "`{name}` is no name of a Debian package"),
+            SolveError::NoSuite { name } => write!(f, "coil knows no suite `{name}`"),
+            SolveError::Several { name, providers } => {
+                write!(
+                    f,
+                    "`{name}` is provided by several packages: {}",
+                    providers.join(", ")
+                )
+            }
             SolveError::Unmet { package, needs } => {
                 write!(f, "`{package}` needs {needs}, which is not there")
             }
@@ -169,7 +208,7 @@ pub fn solve_leaving<'a>(
 }
 
 /// The first possibility that exists under its own name, else the best provider of any.
-fn find<'a>(index: &'a PackageIndex, group: &[Possibility]) -> Option<Package<'a>> {
+pub fn find<'a>(index: &'a PackageIndex, group: &[Possibility]) -> Option<Package<'a>> {
     let real = group
         .iter()
         .find_map(|one| index.best(&one.name, |version| one.accepts(version)));

@@ -70,7 +70,26 @@ fn by_age() -> impl Iterator<Item = Suite> {
     suites.into_iter()
 }
 
+/// Suites that packages can be added from, though no base is made of them.
+const OTHERS: [Suite; 2] = [
+    Suite {
+        name: "bullseye",
+        python: "3.9",
+        released: true,
+    },
+    Suite {
+        name: "forky",
+        python: "3.14",
+        released: false,
+    },
+];
+
 impl Suite {
+    /// The suite of a codename, of those that packages can be added from.
+    pub(crate) fn any(name: &str) -> Option<Suite> {
+        ALL.into_iter().chain(OTHERS).find(|suite| suite.name == name)
+    }
+
     /// The suite of a codename.
     pub fn named(name: &str) -> Option<Suite> {
         ALL.into_iter().find(|suite| suite.name == name)

@@ -282,26 +282,16 @@ impl Tree {
 
     /// The libraries that the linker should know: of the folders that packages add, then of its default folders.
     fn libraries(&self, arch: Arch) -> io::Result<BTreeMap<String, String>> {
-        let mut folders = Vec::new();
+        let mut texts = Vec::new();
         for (path, node) in self.nodes.range("etc/ld.so.conf.d/".to_string()..) {
             let Some(name) = path.strip_prefix("etc/ld.so.conf.d/") else {
                 break;
             };
             if let (Content::File(body), true) = (&node.content, name.ends_with(".conf")) {
-                let text = String::from_utf8_lossy(&body.bytes()?).into_owned();
-                let lines = text
-                    .lines()
-                    .map(|line| line.split('#').next().unwrap_or_default().trim());
-                folders.extend(lines.filter(|line| line.starts_with('/')).map(str::to_string));
+                texts.push(String::from_utf8_lossy(&body.bytes()?).into_owned());
             }
         }
-        let triplet = arch.triplet();
-        folders.extend([
-            format!("/lib/{triplet}"),
-            format!("/usr/lib/{triplet}"),
-            "/lib".into(),
-            "/usr/lib".into(),
-        ]);
+        let folders = linker_cache::folders(texts.iter().map(String::as_str), arch);
         let mut found = BTreeMap::new();
         for folder in folders {
             let Some(real) = self.merged(folder.trim_matches('/')) else {
@@ -339,52 +329,80 @@ impl Tree {
     pub fn dpkg_status(&mut self, packages: &[(&PackageFile, Vec<String>)]) {
         let mut status = String::new();
         for (package, owned) in packages {
-            let Some(control) = paragraphs(&package.control).next() else {
+            let Some(record) = dpkg_record(package, owned, &|path| self.merged(path)) else {
                 continue;
             };
-            let (name, arch) = (
-                control.get("Package").unwrap_or_default(),
-                control.get("Architecture").unwrap_or_default(),
-            );
-            status.push_str(&format!("Package: {name}\nStatus: install ok installed\n"));
-            for line in package
-                .control
-                .lines()
-                .filter(|line| !line.starts_with("Package:"))
-            {
-                status.push_str(line);
-                status.push('\n');
-            }
-            status.push('\n');
-            let base = match control.get("Multi-Arch") {
-                Some("same") => format!("var/lib/dpkg/info/{name}:{arch}"),
-                _ => format!("var/lib/dpkg/info/{name}"),
-            };
-            let list = owned
-                .iter()
-                .fold("/.\n".to_string(), |all, path| all + "/" + path + "\n");
-            self.file(&format!("{base}.list"), list, 0o644);
-            let owned: HashSet<&str> = owned.iter().map(String::as_str).collect();
-            let mut sums = String::new();
-            for line in package.md5sums.lines() {
-                let Some((sum, path)) = line.split_once("  ") else {
-                    continue;
-                };
-                if self
-                    .merged(path)
-                    .is_some_and(|path| owned.contains(path.as_str()))
-                {
-                    sums.push_str(&format!("{sum}  {path}\n"));
-                }
-            }
-            self.file(&format!("{base}.md5sums"), sums, 0o644);
+            status.push_str(&record.status);
+            self.file(&format!("{}.list", record.base), record.list, 0o644);
+            self.file(&format!("{}.md5sums", record.base), record.md5sums, 0o644);
         }
         self.file("var/lib/dpkg/status", status, 0o644);
     }
 }
 
+/// What dpkg keeps of one package.
+pub(crate) struct DpkgRecord {
+    /// The package.
+    pub name: String,
+    /// Its paragraph in the list of what is installed, with the empty line behind.
+    pub status: String,
+    /// The path of its files' list and digests, without their endings.
+    pub base: String,
+    /// The list of its files.
+    pub list: String,
+    /// Their digests.
+    pub md5sums: String,
+}
+
+/// Makes dpkg's record of a package; `merged` says where a path of its digests' list really is.
+pub(crate) fn dpkg_record(
+    package: &PackageFile,
+    owned: &[String],
+    merged: &dyn Fn(&str) -> Option<String>,
+) -> Option<DpkgRecord> {
+    let control = paragraphs(&package.control).next()?;
+    let (name, arch) = (
+        control.get("Package").unwrap_or_default(),
+        control.get("Architecture").unwrap_or_default(),
+    );
+    let mut status = format!("Package: {name}\nStatus: install ok installed\n");
+    for line in package
+        .control
+        .lines()
+        .filter(|line| !line.starts_with("Package:"))
+    {
+        status.push_str(line);
+        status.push('\n');
+    }
+    status.push('\n');
+    let base = match control.get("Multi-Arch") {
+        Some("same") => format!("var/lib/dpkg/info/{name}:{arch}"),
+        _ => format!("var/lib/dpkg/info/{name}"),
+    };
+    let list = owned
+        .iter()
+        .fold("/.\n".to_string(), |all, path| all + "/" + path + "\n");
+    let owned: HashSet<&str> = owned.iter().map(String::as_str).collect();
+    let mut md5sums = String::new();
+    for line in package.md5sums.lines() {
+        let Some((sum, path)) = line.split_once("  ") else {
+            continue;
+        };
+        if merged(path).is_some_and(|path| owned.contains(path.as_str())) {
+            md5sums.push_str(&format!("{sum}  {path}\n"));
+        }
+    }
+    Some(DpkgRecord {
+        name: name.to_string(),
+        status,
+        base,
+        list,
+        md5sums,
+    })
+}
+
 /// Whether a path goes into the layer: documentation, translations and time zones with leap seconds don't, licences do.
-fn is_kept(path: &str, node: &Node) -> bool {
+pub(crate) fn is_kept(path: &str, node: &Node) -> bool {
     const DROPPED: [&str; 11] = [
         "usr/share/bug",
         "usr/share/doc-base",

@@ -306,11 +306,9 @@ fn version_definitions(
     let mut found = Vec::new();
     for _ in 0..count.min(MOST_VERSIONS as u64) {
         let bytes = part(source, at, 20)?;
-        let (Some(flags), Some(first), Some(next)) = (
-            form.half(&bytes, 2),
-            form.word(&bytes, 12),
-            form.word(&bytes, 16),
-        ) else {
+        let (Some(flags), Some(first), Some(next)) =
+            (form.half(&bytes, 2), form.word(&bytes, 12), form.word(&bytes, 16))
+        else {
             return Err(ElfError::Damaged("its table of versions is cut off"));
         };
         let name = part(source, at.saturating_add(first), 8)?;
@@ -331,8 +329,14 @@ mod tests {
 
     /// A small library for x86_64, made by hand: one segment that holds all, and a dynamic section.
     pub fn library() -> Vec<u8> {
-        let strings = b"\0libx.so.1\0libc.so.6\0libm.so.6\0GLIBC_2.34\0GLIBC_2.2.5\0$ORIGIN/../lib:/opt/x\0X_1\0";
-        let find = |text: &str| strings.windows(text.len()).position(|w| w == text.as_bytes()).unwrap() as u64;
+        let strings =
+            b"\0libx.so.1\0libc.so.6\0libm.so.6\0GLIBC_2.34\0GLIBC_2.2.5\0$ORIGIN/../lib:/opt/x\0X_1\0";
+        let find = |text: &str| {
+            strings
+                .windows(text.len())
+                .position(|w| w == text.as_bytes())
+                .unwrap() as u64
+        };
         let mut file = vec![0; 64 + 2 * 56];
         file[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
         file[16] = 3;
@@ -349,12 +353,24 @@ mod tests {
             }
         };
         put(&mut file, &[(1, 2), (2, 2), (find("libc"), 4), (16, 4), (0, 4)]);
-        put(&mut file, &[(0, 4), (0, 2), (2, 2), (find("GLIBC_2.34"), 4), (16, 4)]);
-        put(&mut file, &[(0, 4), (0, 2), (3, 2), (find("GLIBC_2.2.5"), 4), (0, 4)]);
+        put(
+            &mut file,
+            &[(0, 4), (0, 2), (2, 2), (find("GLIBC_2.34"), 4), (16, 4)],
+        );
+        put(
+            &mut file,
+            &[(0, 4), (0, 2), (3, 2), (find("GLIBC_2.2.5"), 4), (0, 4)],
+        );
         let definition_table = file.len() as u64;
-        put(&mut file, &[(1, 2), (1, 2), (1, 2), (1, 2), (0, 4), (20, 4), (28, 4)]);
+        put(
+            &mut file,
+            &[(1, 2), (1, 2), (1, 2), (1, 2), (0, 4), (20, 4), (28, 4)],
+        );
         put(&mut file, &[(find("libx"), 4), (0, 4)]);
-        put(&mut file, &[(1, 2), (0, 2), (2, 2), (1, 2), (0, 4), (20, 4), (0, 4)]);
+        put(
+            &mut file,
+            &[(1, 2), (0, 2), (2, 2), (1, 2), (0, 4), (20, 4), (0, 4)],
+        );
         put(&mut file, &[(find("X_1"), 4), (0, 4)]);
         let dynamic = file.len() as u64;
         // Addresses are a page further than places.
@@ -391,7 +407,10 @@ mod tests {
     fn all_that_the_linker_is_told() {
         let file = library();
         let elf = read(&mut file.as_slice()).unwrap();
-        assert_eq!((elf.bits, elf.machine, elf.kind), (64, Machine::X86_64, Kind::Shared));
+        assert_eq!(
+            (elf.bits, elf.machine, elf.kind),
+            (64, Machine::X86_64, Kind::Shared)
+        );
         assert_eq!(elf.soname.as_deref(), Some("libx.so.1"));
         assert_eq!(elf.needed, ["libc.so.6", "libm.so.6"]);
         assert_eq!(elf.runpath, ["$ORIGIN/../lib", "/opt/x"]);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise must stop")]
 
+mod additions;
 mod mirror;
 
 use std::error::Error;
