@@ -11,6 +11,10 @@
 //! name = "libc6"
 //! …
 //!
+//! [[image]]
+//! reference = "docker.io/library/python:3.11-slim"
+//! digest = "sha256:…"
+//!
 //! [[resolution]]
 //! arch = "amd64"
 //! python = "3.13"
@@ -46,9 +50,22 @@ pub struct CoilLock {
     /// The base of each architecture, sorted by it and the suite.
     #[serde(default, rename = "base")]
     pub bases: Vec<BasePins>,
+    /// The images from elsewhere that the project stands on, sorted by name.
+    #[serde(default, rename = "image")]
+    pub images: Vec<ImagePin>,
     /// The packages of a project without a lock of its own, for each target, sorted.
     #[serde(default, rename = "resolution")]
     pub resolutions: Vec<Resolution>,
+}
+
+/// An image from elsewhere, by what its name stood for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ImagePin {
+    /// The name in full: `docker.io/library/python:3.11-slim`.
+    pub reference: String,
+    /// The digest of its index, or of its manifest.
+    pub digest: Digest,
 }
 
 /// The Debian packages of a base.
@@ -112,6 +129,7 @@ impl Default for CoilLock {
         CoilLock {
             version: VERSION,
             bases: Vec::new(),
+            images: Vec::new(),
             resolutions: Vec::new(),
         }
     }
@@ -157,6 +175,17 @@ impl CoilLock {
             .sort_by(|a, b| (a.arch, &a.suite).cmp(&(b.arch, &b.suite)));
     }
 
+    /// The digest that an image is pinned to.
+    pub fn image(&self, reference: &str) -> Option<&Digest> {
+        let pin = self.images.iter().find(|pin| pin.reference == reference);
+        pin.map(|pin| &pin.digest)
+    }
+
+    /// Pins an image, in place of any other: a project stands on one.
+    pub fn set_image(&mut self, pin: ImagePin) {
+        self.images = vec![pin];
+    }
+
     /// The packages resolved for a target from these inputs; `None` if they changed since.
     pub fn resolution(&self, arch: Arch, python: &str, inputs: &Digest) -> Option<&Resolution> {
         self.resolutions
@@ -200,6 +229,11 @@ impl CoilLock {
                 put(&mut text, "filename", &package.filename);
                 put_some(&mut text, "archive", package.archive.as_deref());
             }
+        }
+        for image in &self.images {
+            text.push_str("\n[[image]]\n");
+            put(&mut text, "reference", &image.reference);
+            put(&mut text, "digest", &image.digest.to_string());
         }
         for resolution in &self.resolutions {
             text.push_str("\n[[resolution]]\n");
@@ -436,6 +470,22 @@ mod tests {
             });
         }
         lock
+    }
+
+    #[test]
+    fn an_image_is_pinned_by_name() {
+        let mut lock = full();
+        for tag in ["1", "2"] {
+            lock.set_image(ImagePin {
+                reference: format!("registry.example/python:{tag}"),
+                digest: Digest::of(tag.as_bytes()),
+            });
+        }
+        let again = CoilLock::parse(FILE, &lock.to_text()).expect("our own text");
+        assert_eq!(again, lock);
+        let digest = Digest::of(b"2");
+        assert_eq!(again.image("registry.example/python:2"), Some(&digest));
+        assert_eq!(again.image("registry.example/python:1"), None);
     }
 
     #[test]

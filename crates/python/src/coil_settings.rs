@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pep508_rs::ExtraName;
+use pep508_rs::{ExtraName, PackageName};
 use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
@@ -22,10 +22,13 @@ pub const KEYS: &[&str] = &[
     "platforms",
     "apt",
     "build-apt",
+    "build-network",
     "include",
     "exclude",
     "extras",
     "groups",
+    "package",
+    "lock",
 ];
 
 /// The settings of `[tool.coil]`.
@@ -55,6 +58,8 @@ pub struct CoilSettings {
     pub apt: Vec<String>,
     /// `build-apt`: Debian packages to build source distributions with.
     pub build_apt: Vec<String>,
+    /// `build-network`: whether builds of source distributions reach the network.
+    pub build_network: bool,
     /// `include`: patterns of files to ship although they would be left out.
     pub include: Vec<String>,
     /// `exclude`: patterns of files to leave out.
@@ -63,6 +68,10 @@ pub struct CoilSettings {
     pub extras: Vec<ExtraName>,
     /// `groups`: dependency groups to install.
     pub groups: Vec<GroupName>,
+    /// `package`: the member of the workspace that is packed.
+    pub package: Option<PackageName>,
+    /// `lock`: the file that locks the packages.
+    pub lock: Option<String>,
 }
 
 /// A start command as written.
@@ -128,10 +137,19 @@ pub(crate) fn read(table: &Table<'_, '_>) -> Result<CoilSettings, Diagnostic> {
             .unwrap_or_default(),
         apt: table.strings("apt")?,
         build_apt: table.strings("build-apt")?,
+        build_network: table.boolean("build-network")?.unwrap_or(false),
         include: table.strings("include")?,
         exclude: table.strings("exclude")?,
         extras: names(table, "extras")?,
         groups: names(table, "groups")?,
+        package: match table.get("package") {
+            None => None,
+            Some(item) => {
+                let name = item.string()?.parse();
+                Some(name.map_err(|_| item.error("this is not a valid name"))?)
+            }
+        },
+        lock: table.string("lock")?,
     })
 }
 

@@ -220,6 +220,14 @@ pub fn near_miss<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, word)| word)
 }
 
+/// The known words, those nearest to what was written first.
+pub fn by_nearness<'a>(written: &str, known: &[&'a str]) -> Vec<&'a str> {
+    let key = |word: &str| word.to_lowercase().replace('_', "-");
+    let mut sorted: Vec<&str> = known.to_vec();
+    sorted.sort_by_key(|word| (distance(&key(written), &key(word)), *word));
+    sorted
+}
+
 /// Edits (insert, delete, replace, swap of neighbours) between two words.
 fn distance(left: &str, right: &str) -> usize {
     let left: Vec<char> = left.chars().collect();

@@ -2,28 +2,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pep508_rs::ExtraName;
+use pep440_rs::VersionSpecifiers;
+use pep508_rs::{ExtraName, PackageName};
+use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, Problem};
+use crate::lock_choice::{Search, member_directory};
+use crate::pdm_lock::PdmLock;
 use crate::pinned::Pinned;
-use crate::project_files::{ProjectFiles, join, parent};
+use crate::pipfile_lock::PipfileLock;
+use crate::poetry_dependency::PoetryProject;
+use crate::poetry_lock::PoetryLock;
+use crate::project_files::{ProjectFiles, join};
 use crate::pylock::Pylock;
-use crate::pyproject::{Asked, PyProject};
+use crate::pyproject::PyProject;
 use crate::python_choice::{PythonWish, python_version_file};
 use crate::requirement::GroupName;
 use crate::requirements_file::{RequirementsFile, ResolutionInput};
+use crate::selection::Selection;
 use crate::target::Target;
 use crate::uv_lock::UvLock;
-use crate::uv_selection::Selection;
-
-/// How far up a workspace's lock is looked for.
-const HIGHEST: usize = 5;
 
 /// A project, read.
 #[derive(Debug, Clone)]
 pub struct Project {
     /// Its `pyproject.toml`.
     pub pyproject: Option<PyProject>,
+    /// `[tool.poetry]`, where the dependencies stand there and nowhere else.
+    poetry: Option<PoetryProject>,
     /// Where its packages are written down.
     pub lock: ProjectLock,
     /// The directory of the lock, relative to the project: `""`, or `../..` in a workspace.
@@ -41,6 +47,12 @@ pub enum ProjectLock {
     Uv(Box<UvLock>),
     /// `pylock.toml`.
     Pylock(Box<Pylock>),
+    /// `poetry.lock`.
+    Poetry(Box<PoetryLock>),
+    /// `pdm.lock`.
+    Pdm(Box<PdmLock>),
+    /// `Pipfile.lock`.
+    Pipfile(Box<PipfileLock>),
     /// `requirements.txt`: a lock, or to be resolved.
     Requirements(Box<RequirementsFile>),
     /// Nowhere: the dependencies of `pyproject.toml` are to be resolved.
@@ -49,13 +61,55 @@ pub enum ProjectLock {
     NoPackages,
 }
 
-/// What was asked for on top of the project itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+impl ProjectLock {
+    /// Where the list of packages comes from, for people.
+    pub fn found_in(&self) -> &str {
+        match self {
+            ProjectLock::Uv(lock) => &lock.file,
+            ProjectLock::Pylock(lock) => &lock.file,
+            ProjectLock::Poetry(lock) => &lock.file,
+            ProjectLock::Pdm(lock) => &lock.file,
+            ProjectLock::Pipfile(lock) => &lock.file,
+            ProjectLock::Requirements(file) => &file.file,
+            ProjectLock::Unlocked => "pyproject.toml",
+            ProjectLock::NoPackages => "no dependencies",
+        }
+    }
+
+    /// The Python versions that the lock is good for.
+    pub fn requires_python(&self) -> Option<&VersionSpecifiers> {
+        match self {
+            ProjectLock::Uv(lock) => lock.requires_python.as_ref(),
+            ProjectLock::Pylock(lock) => lock.requires_python.as_ref(),
+            ProjectLock::Poetry(lock) => lock.requires_python.as_ref(),
+            ProjectLock::Pdm(lock) => lock.requires_python.as_ref(),
+            ProjectLock::Pipfile(lock) => lock.requires_python.as_ref(),
+            ProjectLock::Requirements(_) | ProjectLock::Unlocked | ProjectLock::NoPackages => None,
+        }
+    }
+}
+
+/// What was asked for on top of the project itself; added to what `[tool.coil]` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ProjectWishes {
     /// The project's own extras.
     pub extras: BTreeSet<ExtraName>,
+    /// Whether all of them.
+    pub all_extras: bool,
     /// Dependency groups.
     pub groups: BTreeSet<GroupName>,
+    /// Whether all of them.
+    pub all_groups: bool,
+    /// Groups that stay out, whatever else says that they are in.
+    pub no_groups: BTreeSet<GroupName>,
+    /// Groups that are all there is: neither the project nor what it needs.
+    pub only_groups: BTreeSet<GroupName>,
+    /// Whether the groups of `[tool.coil]` and those that a lock calls its default ones stay out.
+    pub no_default_groups: bool,
+    /// The member of a workspace that is packed.
+    pub package: Option<PackageName>,
+    /// The lock's path, relative to the project, where it isn't to be looked for.
+    pub lock: Option<String>,
     /// Whether a lock of the project is passed over (`--no-lock`).
     pub no_lock: bool,
 }
@@ -80,20 +134,34 @@ impl Project {
         wishes: &ProjectWishes,
     ) -> Result<Project, Diagnostic> {
         let mut notes = Vec::new();
-        let pyproject = match files.read_text("pyproject.toml")? {
+        let text = files.read_text("pyproject.toml")?;
+        let pyproject = match &text {
             None => None,
-            Some(text) => Some(PyProject::parse("pyproject.toml", &text)?),
+            Some(text) => Some(PyProject::parse("pyproject.toml", text)?),
+        };
+        let poetry = match (&pyproject, &text) {
+            (Some(file), Some(text)) if file.tools.contains("poetry") => poetry_of(file, text)?,
+            _ => None,
         };
         let python_version = files
             .read_text(".python-version")?
             .as_deref()
             .and_then(python_version_file);
-        let (lock, lock_dir) = find_lock(files, pyproject.as_ref(), variables, wishes, &mut notes)?;
+        let search = Search {
+            files,
+            pyproject: pyproject.as_ref(),
+            text: text.as_deref(),
+            poetry: poetry.is_some(),
+            variables,
+            wishes,
+        };
+        let (lock, lock_dir) = search.find(&mut notes)?;
         if pyproject.is_none() && matches!(lock, ProjectLock::NoPackages) && !has_code(files)? {
             return Err(no_project(files, name)?);
         }
         Ok(Project {
             pyproject,
+            poetry,
             lock,
             lock_dir,
             python_version,
@@ -133,97 +201,134 @@ impl Project {
                 found_in: requires.found_in.clone(),
             });
         }
-        let locked = match &self.lock {
-            ProjectLock::Uv(lock) => lock
-                .requires_python
-                .as_ref()
-                .map(|specifiers| (specifiers, &lock.file)),
-            ProjectLock::Pylock(lock) => lock
-                .requires_python
-                .as_ref()
-                .map(|specifiers| (specifiers, &lock.file)),
-            _ => None,
-        };
-        wishes.extend(locked.map(|(specifiers, file)| PythonWish::Requires {
+        if let Some(python) = self.poetry.as_ref().and_then(|poetry| poetry.specifiers()) {
+            wishes.push(PythonWish::Requires {
+                specifiers: python,
+                found_in: "pyproject.toml".to_owned(),
+            });
+        }
+        let locked = self.lock.requires_python();
+        wishes.extend(locked.map(|specifiers| PythonWish::Requires {
             specifiers: specifiers.clone(),
-            found_in: file.clone(),
+            found_in: self.lock.found_in().to_owned(),
         }));
         wishes
     }
 
-    /// The extras and groups: those wished for, and those of `[tool.coil]`.
-    fn effective(&self, wishes: &ProjectWishes) -> (BTreeSet<ExtraName>, BTreeSet<GroupName>) {
-        let (mut extras, mut groups) = (wishes.extras.clone(), wishes.groups.clone());
-        if let Some(pyproject) = &self.pyproject {
-            extras.extend(pyproject.coil.extras.iter().cloned());
-            groups.extend(pyproject.coil.groups.iter().cloned());
+    /// The directory of the member that is to be packed, relative to `files`: `packages/api`.
+    ///
+    /// It is `None` where the project itself is meant: no member is asked for, by `wishes` or `[tool.coil]`.
+    pub fn member(files: &dyn ProjectFiles, wishes: &ProjectWishes) -> Result<Option<String>, Diagnostic> {
+        let text = files.read_text("pyproject.toml")?;
+        let pyproject = match (&wishes.package, &text) {
+            // Only `[tool.coil]` could name one, and most projects have no such key.
+            (None, Some(text)) if !text.contains("package") => return Ok(None),
+            (_, Some(text)) => Some(PyProject::parse("pyproject.toml", text)?),
+            (_, None) => None,
+        };
+        let set = pyproject.as_ref().and_then(|file| file.coil.package.as_ref());
+        let Some(name) = wishes.package.as_ref().or(set) else {
+            return Ok(None);
+        };
+        if pyproject.as_ref().and_then(PyProject::name) == Some(name) {
+            return Ok(None);
         }
-        (extras, groups)
+        let directory = member_directory(files, name)?;
+        Ok(Some(directory).filter(|directory| !directory.is_empty()))
+    }
+
+    /// What is wanted out of the lock: what was wished for, and what `[tool.coil]` says.
+    fn selection(&self, wishes: &ProjectWishes) -> Selection {
+        let coil = self.pyproject.as_ref().map(|file| &file.coil);
+        let mut selection = Selection {
+            package: self.pyproject.as_ref().and_then(PyProject::name).cloned(),
+            extras: wishes.extras.clone(),
+            all_extras: wishes.all_extras,
+            groups: wishes.groups.clone(),
+            all_groups: wishes.all_groups,
+            no_groups: wishes.no_groups.clone(),
+            only_groups: !wishes.only_groups.is_empty(),
+            no_default_groups: wishes.no_default_groups,
+        };
+        if selection.only_groups {
+            selection.groups.extend(wishes.only_groups.iter().cloned());
+            return selection;
+        }
+        if let Some(coil) = coil {
+            selection.extras.extend(coil.extras.iter().cloned());
+            if !wishes.no_default_groups {
+                selection.groups.extend(coil.groups.iter().cloned());
+            }
+        }
+        selection
     }
 
     /// The packages for a target; a lock that doesn't match the project is an error.
     pub fn packages(&self, target: &Target, wishes: &ProjectWishes) -> Result<Packages, Diagnostic> {
-        let (extras, groups) = self.effective(wishes);
+        let selection = self.selection(wishes);
         match &self.lock {
             ProjectLock::Uv(lock) => {
                 if let Some(pyproject) = &self.pyproject {
                     lock.check(pyproject)?;
                 }
-                let package = self.pyproject.as_ref().and_then(|file| file.name()).cloned();
-                lock.select(
-                    &Selection {
-                        package,
-                        extras,
-                        groups,
-                    },
-                    target,
-                )
-                .map(Packages::Locked)
+                lock.select(&selection, target).map(Packages::Locked)
             }
-            ProjectLock::Pylock(lock) => lock.select(target, &extras, &groups).map(Packages::Locked),
-            ProjectLock::Requirements(file) if !file.needs_resolution() => {
-                file.select(target).map(Packages::Locked)
+            ProjectLock::Pylock(lock) => lock.select_wished(&selection, target).map(Packages::Locked),
+            ProjectLock::Poetry(lock) => lock.select(&selection, target).map(Packages::Locked),
+            ProjectLock::Pdm(lock) => lock
+                .select(&selection, target, self.pyproject.as_ref())
+                .map(Packages::Locked),
+            ProjectLock::Pipfile(lock) => lock.select(&selection, target).map(Packages::Locked),
+            ProjectLock::Requirements(file) => {
+                for (what, asked) in [
+                    ("extra", &wishes.extras),
+                    ("dependency group", &wishes.groups),
+                    ("dependency group", &wishes.only_groups),
+                ] {
+                    if let Some(name) = asked.first() {
+                        return Err(Diagnostic::new(
+                            Problem::Unknown,
+                            format!("a requirements file has no {what} `{name}`"),
+                        )
+                        .in_file(&file.file)
+                        .help("name another file with --lock, or remove the flag"));
+                    }
+                }
+                match file.needs_resolution() {
+                    true => Ok(Packages::Unresolved(file.resolution_input())),
+                    false => file.select(target).map(Packages::Locked),
+                }
             }
-            ProjectLock::Requirements(file) => Ok(Packages::Unresolved(file.resolution_input())),
-            ProjectLock::Unlocked => self.input(&extras, &groups).map(Packages::Unresolved),
+            ProjectLock::Unlocked => self.input(&selection).map(Packages::Unresolved),
             ProjectLock::NoPackages => Ok(Packages::Locked(Vec::new())),
         }
     }
 
     /// The dependencies of `pyproject.toml` as text for a resolver.
-    fn input(
-        &self,
-        extras: &BTreeSet<ExtraName>,
-        groups: &BTreeSet<GroupName>,
-    ) -> Result<ResolutionInput, Diagnostic> {
+    fn input(&self, selection: &Selection) -> Result<ResolutionInput, Diagnostic> {
         let Some(pyproject) = &self.pyproject else {
             return Ok(ResolutionInput::default());
         };
-        let mut asked: Vec<Asked> = Vec::new();
-        if let Some(project) = &pyproject.project {
-            asked.extend(project.dependencies.iter().cloned());
-            let mut open: Vec<ExtraName> = extras.iter().rev().cloned().collect();
-            let mut seen = BTreeSet::new();
-            while let Some(extra) = open.pop() {
-                if !seen.insert(extra.clone()) {
-                    continue;
-                }
-                let Some(list) = project.extras.get(&extra) else {
-                    return Err(pyproject.unknown("extra", &extra, project.extras.keys()));
-                };
-                for item in list {
-                    // `web[all]` inside of `web`: more of its own extras.
-                    if item.requirement.name == project.name {
-                        open.extend(item.requirement.extras.iter().cloned());
-                    } else {
-                        asked.push(item.clone());
-                    }
-                }
-            }
+        let known = match &pyproject.project {
+            Some(project) => project.extras.keys().cloned().collect(),
+            None => BTreeSet::new(),
+        };
+        let mut extras = selection.extras.clone();
+        if selection.all_extras {
+            extras.extend(known);
         }
-        for group in groups {
-            asked.extend(pyproject.group(group)?);
+        let mut groups = selection.groups.clone();
+        if selection.all_groups {
+            groups.extend(pyproject.groups.keys().cloned());
         }
+        groups.retain(|name| !selection.no_groups.contains(name));
+        if let Some(poetry) = &self.poetry {
+            return Ok(ResolutionInput {
+                requirements: poetry.requirements(selection)?,
+                ..ResolutionInput::default()
+            });
+        }
+        let asked = pyproject.asked(&extras, &groups, !selection.only_groups)?;
         if let Some((name, asked)) = asked.iter().find_map(|asked| {
             let sources = pyproject.uv.sources.get(&asked.requirement.name)?;
             sources
@@ -245,120 +350,24 @@ impl Project {
                 .iter()
                 .map(|asked| format!("{}\n", asked.requirement))
                 .collect(),
-            uv: pyproject.uv.for_resolution(extras, groups),
+            uv: pyproject.uv.for_resolution(&extras, &groups),
             ..ResolutionInput::default()
         })
     }
 }
 
-fn find_lock(
-    files: &dyn ProjectFiles,
-    pyproject: Option<&PyProject>,
-    variables: &BTreeMap<String, String>,
-    wishes: &ProjectWishes,
-    notes: &mut Vec<String>,
-) -> Result<(ProjectLock, String), Diagnostic> {
-    let has_dependencies = pyproject.is_some_and(|file| {
-        let own = file
-            .project
-            .as_ref()
-            .is_some_and(|project| !project.dependencies.is_empty());
-        own || !wishes.extras.is_empty()
-            || !wishes.groups.is_empty()
-            || !file.coil.extras.is_empty()
-            || !file.coil.groups.is_empty()
-    });
-    if !wishes.no_lock {
-        if let Some(found) = uv_lock(files, pyproject)? {
-            return Ok(found);
-        }
-        if let Some(text) = files.read_text("pylock.toml")? {
-            let lock = Pylock::parse("pylock.toml", &text)?;
-            return Ok((ProjectLock::Pylock(Box::new(lock)), String::new()));
-        }
-    }
-    if files.is_file("requirements.txt") {
-        let found = RequirementsFile::read(files, "requirements.txt", variables)?;
-        // Beside a pyproject.toml that says the same, requirements.txt counts only if it is the exacter of the two.
-        let is_lock = !found.entries.is_empty() && !found.needs_resolution();
-        if !has_dependencies || (is_lock && !wishes.no_lock) {
-            if found.entries.is_empty() && !has_dependencies {
-                return Ok((ProjectLock::NoPackages, String::new()));
-            }
-            return Ok((ProjectLock::Requirements(Box::new(found)), String::new()));
-        }
-        notes.push("requirements.txt is passed over: pyproject.toml has the dependencies".to_owned());
-    }
-    if has_dependencies {
-        for other in ["poetry.lock", "pdm.lock", "Pipfile.lock"] {
-            if files.is_file(other) {
-                notes.push(format!(
-                    "{other} is passed over: coil reads uv.lock, pylock.toml and requirements.txt"
-                ));
-            }
-        }
-        return Ok((ProjectLock::Unlocked, String::new()));
-    }
-    if pyproject.is_some_and(|file| file.project.is_none() && file.tools.contains("poetry"))
-        || files.is_file("Pipfile")
-    {
-        let (file, tool) = if files.is_file("Pipfile") {
-            ("Pipfile", "pipenv")
-        } else {
-            ("pyproject.toml", "poetry")
-        };
-        return Err(Diagnostic::new(
-            Problem::Unsupported,
-            format!("the dependencies are written for {tool} alone"),
-        )
-        .in_file(file)
-        .help(format!(
-            "write a requirements.txt with `{}`",
-            if tool == "pipenv" {
-                "pipenv requirements --hash > requirements.txt"
-            } else {
-                "poetry export -o requirements.txt"
-            }
-        )));
-    }
-    if pyproject
-        .and_then(|file| file.project.as_ref())
-        .is_some_and(|project| project.dynamic.contains("dependencies"))
-    {
-        notes.push(
-            "the dependencies are made by the build back end and are not known without a lock".to_owned(),
-        );
-    }
-    Ok((ProjectLock::NoPackages, String::new()))
-}
-
-/// The project's `uv.lock`, or that of the workspace it is a member of.
-fn uv_lock(
-    files: &dyn ProjectFiles,
-    pyproject: Option<&PyProject>,
-) -> Result<Option<(ProjectLock, String)>, Diagnostic> {
-    if let Some(text) = files.read_text("uv.lock")? {
-        let lock = UvLock::parse("uv.lock", &text)?;
-        return Ok(Some((ProjectLock::Uv(Box::new(lock)), String::new())));
-    }
-    let Some(name) = pyproject.and_then(|file| file.name()) else {
+/// `[tool.poetry]`, if `[project]` doesn't say the dependencies.
+fn poetry_of(pyproject: &PyProject, text: &str) -> Result<Option<PoetryProject>, Diagnostic> {
+    let standard = pyproject
+        .project
+        .as_ref()
+        .is_some_and(|project| !project.dependencies.is_empty());
+    if standard {
         return Ok(None);
-    };
-    let mut directory = String::new();
-    for _ in 0..HIGHEST {
-        directory = join(&directory, "..");
-        let path = join(&directory, "uv.lock");
-        let Ok(Some(text)) = files.read_text(&path) else {
-            continue;
-        };
-        // Any lock may lie above; only one that lists this project as a member is meant.
-        let lock = UvLock::parse(&path, &text)?;
-        if lock.members.contains(name) {
-            return Ok(Some((ProjectLock::Uv(Box::new(lock)), parent(&path).to_owned())));
-        }
-        break;
     }
-    Ok(None)
+    let poetry = PoetryProject::read(&toml::from_str(text).unwrap_or_default())
+        .map_err(|what| Diagnostic::new(Problem::Syntax, what).in_file(&pyproject.file))?;
+    Ok(poetry.filter(|poetry| !poetry.main.is_empty()))
 }
 
 fn has_code(files: &dyn ProjectFiles) -> Result<bool, Diagnostic> {
@@ -383,7 +392,7 @@ fn no_project(files: &dyn ProjectFiles, name: &str) -> Result<Diagnostic, Diagno
         Problem::NoProject,
         format!("there is no Python project in {name}"),
     )
-    .note("looked for pyproject.toml, uv.lock, pylock.toml, requirements.txt and Python files");
+    .note("looked for pyproject.toml, a lock, requirements.txt and Python files");
     for entry in files.list_dir("")? {
         if entry.is_dir && files.is_file(&format!("{}/pyproject.toml", entry.name)) {
             return Ok(error.help(format!(

@@ -30,6 +30,9 @@ fn kind(project: &Project) -> &'static str {
         ProjectLock::Requirements(_) => "requirements",
         ProjectLock::Unlocked => "unlocked",
         ProjectLock::NoPackages => "none",
+        ProjectLock::Poetry(_) => "poetry",
+        ProjectLock::Pdm(_) => "pdm",
+        ProjectLock::Pipfile(_) => "pipfile",
     }
 }
 
@@ -153,7 +156,7 @@ fn refusals() {
     for (list, expected) in [
         (
             vec![("README.md", "")],
-            "error: there is no Python project in ./demo\nnote: looked for pyproject.toml, uv.lock, pylock.toml, requirements.txt and Python files\nhelp: name the project's directory: `coil pack DIR`",
+            "error: there is no Python project in ./demo\nnote: looked for pyproject.toml, a lock, requirements.txt and Python files\nhelp: name the project's directory: `coil pack DIR`",
         ),
         (
             vec![("backend/pyproject.toml", "")],
@@ -164,8 +167,15 @@ fn refusals() {
             "help: it has a Dockerfile: `coil build` builds it",
         ),
         (
-            vec![("pyproject.toml", "[tool.poetry]\nname = \"x\"\n")],
-            "error: the dependencies are written for poetry alone",
+            vec![(
+                "pyproject.toml",
+                "[tool.poetry]\nname = \"x\"\n[tool.poetry.dependencies]\nsix = {git = \"https://x.org/six\"}\n",
+            )],
+            "error: `six` is asked for in a way that only Poetry's own lock can follow\n  --> pyproject.toml\nhelp: run `poetry lock`",
+        ),
+        (
+            vec![("Pipfile", "[packages]\nsix = \"*\"\n"), ("main.py", "")],
+            "error: the dependencies are written for pipenv alone, and there is no Pipfile.lock",
         ),
         (
             vec![("pyproject.toml", source.as_str())],
@@ -197,4 +207,169 @@ fn wishes_for_a_python() {
         (choice.minor.as_str(), choice.reason.as_str()),
         ("3.14", "pyproject.toml:6 asks for 3.14")
     );
+}
+
+#[test]
+fn several_locks() {
+    let six = format!("{HEAD}dependencies = [\"six\"]\n");
+    let pylock = "lock-version = \"1.0\"\n";
+    let named = ProjectWishes {
+        lock: Some("pylock.prod.toml".to_owned()),
+        ..ProjectWishes::default()
+    };
+    let plain = ProjectWishes::default();
+    for (others, wishes, expected) in [
+        (
+            vec![
+                ("uv.lock", LOCK),
+                ("poetry.lock", ""),
+                ("requirements.txt", "six"),
+            ],
+            &plain,
+            (
+                "uv",
+                vec!["the packages are those of uv.lock; passed over: poetry.lock, requirements.txt"],
+            ),
+        ),
+        (
+            vec![("pylock.prod.toml", pylock), ("pdm.lock", "")],
+            &plain,
+            (
+                "pylock",
+                vec!["the packages are those of pylock.prod.toml; passed over: pdm.lock"],
+            ),
+        ),
+        (
+            vec![
+                ("pylock.prod.toml", pylock),
+                ("pylock.dev.toml", pylock),
+                ("uv.lock", LOCK),
+            ],
+            &plain,
+            (
+                "uv",
+                vec!["the packages are those of uv.lock; passed over: pylock.dev.toml, pylock.prod.toml"],
+            ),
+        ),
+        (
+            vec![
+                ("pylock.prod.toml", pylock),
+                ("pylock.dev.toml", pylock),
+                ("uv.lock", LOCK),
+            ],
+            &named,
+            ("pylock", vec![]),
+        ),
+        (vec![("pylock.toml", pylock)], &plain, ("pylock", vec![])),
+    ] {
+        let mut list = vec![("pyproject.toml", six.as_str())];
+        list.extend(others);
+        let project = load(&list, wishes).unwrap_or_else(|error| panic!("{list:?}: {error}"));
+        let notes: Vec<&str> = project.notes.iter().map(String::as_str).collect();
+        assert_eq!((kind(&project), notes), expected, "{list:?}");
+    }
+    let two = [
+        ("pyproject.toml", six.as_str()),
+        ("pylock.prod.toml", pylock),
+        ("pylock.dev.toml", pylock),
+    ];
+    let error = load(&two, &plain).expect_err("which one?").to_string();
+    assert_eq!(
+        error,
+        "error: there are several locks: pylock.dev.toml, pylock.prod.toml\nhelp: choose one: `coil pack --lock pylock.dev.toml`"
+    );
+    let missing = ProjectWishes {
+        lock: Some("requirements/prod.txt".to_owned()),
+        ..ProjectWishes::default()
+    };
+    let error = load(&two, &missing).expect_err("not there").to_string();
+    assert!(
+        error.contains("there is no file requirements/prod.txt"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_poetry_asks_for_is_resolved_without_a_lock() {
+    let text = "[tool.poetry]\nname = \"x\"\n[tool.poetry.dependencies]\npython = \"^3.11\"\nflask = \"^3.0\"\nrich = {version = \"~13.1\", optional = true}\ntomli = {version = \"*\", python = \"<3.11\"}\n[tool.poetry.extras]\ncli = [\"rich\"]\n[tool.poetry.group.prod.dependencies]\ngunicorn = {version = \">=20\", extras = [\"gevent\"], markers = \"sys_platform == 'linux'\"}\n[tool.coil]\ngroups = [\"prod\"]\n";
+    let wishes = ProjectWishes {
+        extras: BTreeSet::from(["cli".parse().expect("name")]),
+        ..ProjectWishes::default()
+    };
+    let project = load(&[("pyproject.toml", text)], &wishes).expect("a project");
+    let Packages::Unresolved(input) = project.packages(&target(), &wishes).expect("an input") else {
+        panic!("there is no lock");
+    };
+    assert_eq!(
+        input.requirements,
+        "flask>=3.0,<4\nrich>=13.1,<13.2\ntomli ; python_full_version < '3.11'\ngunicorn[gevent]>=20 ; (sys_platform == 'linux')\n"
+    );
+    let choice =
+        crate::choose_python(&crate::debian_pythons(), &project.python_wishes(None)).expect("one fits");
+    assert!(choice.reason.contains("pyproject.toml"), "{}", choice.reason);
+}
+
+#[test]
+fn groups_stay_out_unless_asked_for() {
+    let text = format!(
+        "{HEAD}dependencies = [\"six\"]\n[dependency-groups]\ndev = [\"pytest\"]\nprod = [\"gunicorn\"]\n[tool.uv]\ndefault-groups = \"all\"\n[tool.coil]\ngroups = [\"prod\"]\n"
+    );
+    let set = |names: &[&str]| names.iter().map(|name| name.parse().expect("a name")).collect();
+    let plain = ProjectWishes::default;
+    for (wishes, expected) in [
+        (plain(), "six gunicorn"),
+        (
+            ProjectWishes {
+                no_default_groups: true,
+                ..plain()
+            },
+            "six",
+        ),
+        (
+            ProjectWishes {
+                all_groups: true,
+                ..plain()
+            },
+            "six pytest gunicorn",
+        ),
+        (
+            ProjectWishes {
+                all_groups: true,
+                no_groups: set(&["dev"]),
+                ..plain()
+            },
+            "six gunicorn",
+        ),
+        (
+            ProjectWishes {
+                groups: set(&["dev"]),
+                ..plain()
+            },
+            "six pytest gunicorn",
+        ),
+        (
+            ProjectWishes {
+                only_groups: set(&["dev"]),
+                ..plain()
+            },
+            "pytest",
+        ),
+        (
+            ProjectWishes {
+                no_groups: set(&["prod"]),
+                ..plain()
+            },
+            "six",
+        ),
+    ] {
+        let project = load(&[("pyproject.toml", &text)], &wishes).expect("a project");
+        let Packages::Unresolved(input) = project.packages(&target(), &wishes).expect("an input") else {
+            panic!("there is no lock");
+        };
+        assert_eq!(
+            input.requirements.replace('\n', " ").trim(),
+            expected,
+            "{wishes:?}"
+        );
+    }
 }

@@ -12,6 +12,7 @@ use crate::diagnostic::{Diagnostic, Problem};
 use crate::pinned::{Artifact, ArtifactKind, Direct, Pinned, filename_of};
 use crate::requirement::GroupName;
 use crate::requirements_file::without_credentials;
+use crate::selection::Selection;
 use crate::target::Target;
 use crate::toml_document::Document;
 
@@ -103,9 +104,10 @@ impl Pylock {
             .in_file(&self.file)
             .help("choose another Python with --python, or lock again"));
         }
+        let named = self.groups.iter().chain(&self.default_groups).cloned().collect();
         for (what, asked, known) in [
             ("extra", extras, &self.extras),
-            ("dependency group", groups, &self.groups),
+            ("dependency group", groups, &named),
         ] {
             if let Some(name) = asked.iter().find(|name| !known.contains(*name)) {
                 let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
@@ -169,6 +171,30 @@ impl Pylock {
             }
         }
         Ok(pinned.into_values().collect())
+    }
+
+    /// The packages to install for a target, as a pack asks for them.
+    ///
+    /// The lock's own default groups are in, since tools that write them put there what the project itself needs; all but `dev`.
+    pub fn select_wished(&self, selection: &Selection, target: &Target) -> Result<Vec<Pinned>, Diagnostic> {
+        let renew = match self.created_by.as_str() {
+            "uv" => "uv export -o pylock.toml",
+            "pdm" => "pdm lock",
+            "poetry" | "poetry-plugin-export" => "poetry export -f pylock.toml -o pylock.toml",
+            _ => "pip lock",
+        };
+        let extras = selection.extras_of(&self.file, &self.extras, renew)?;
+        let known = self.groups.iter().chain(&self.default_groups).cloned().collect();
+        let mut groups = selection.groups_of(&self.file, &known, renew)?;
+        if !selection.only_groups && !selection.no_default_groups {
+            let default = self.default_groups.iter().filter(|name| name.as_ref() != "dev");
+            groups.extend(
+                default
+                    .filter(|name| !selection.no_groups.contains(*name))
+                    .cloned(),
+            );
+        }
+        self.select(target, &extras, &groups)
     }
 
     fn holds(

@@ -7,7 +7,7 @@ use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::{ExtraName, PackageName};
 
 use crate::coil_settings::{self, CoilSettings};
-use crate::diagnostic::{Diagnostic, Problem, line_of, near_miss};
+use crate::diagnostic::{Diagnostic, Problem, by_nearness, line_of, near_miss};
 use crate::requirement::{GroupName, Requirement, parse_requirement, short};
 use crate::toml_document::{Document, Item, Table};
 use crate::uv_settings::{self, DefaultGroups, UvSettings};
@@ -203,6 +203,45 @@ impl PyProject {
         Ok(found)
     }
 
+    /// All that is asked for: by the project itself if `with_main`, its extras (and those that they name), and its groups.
+    pub(crate) fn asked(
+        &self,
+        extras: &BTreeSet<ExtraName>,
+        groups: &BTreeSet<GroupName>,
+        with_main: bool,
+    ) -> Result<Vec<Asked>, Diagnostic> {
+        let mut asked: Vec<Asked> = Vec::new();
+        if let Some(project) = &self.project {
+            if with_main {
+                asked.extend(project.dependencies.iter().cloned());
+            }
+            let mut open: Vec<ExtraName> = extras.iter().rev().cloned().collect();
+            let mut seen = BTreeSet::new();
+            while let Some(extra) = open.pop() {
+                if !seen.insert(extra.clone()) {
+                    continue;
+                }
+                let Some(list) = project.extras.get(&extra) else {
+                    return Err(self.unknown("extra", &extra, project.extras.keys()));
+                };
+                for item in list {
+                    // `web[all]` inside of `web`: more of its own extras.
+                    if item.requirement.name == project.name {
+                        open.extend(item.requirement.extras.iter().cloned());
+                    } else {
+                        asked.push(item.clone());
+                    }
+                }
+            }
+        } else if let Some(extra) = extras.first() {
+            return Err(self.unknown("extra", extra, std::iter::empty()));
+        }
+        for group in groups {
+            asked.extend(self.group(group)?);
+        }
+        Ok(asked)
+    }
+
     fn expand(
         &self,
         name: &GroupName,
@@ -244,10 +283,14 @@ impl PyProject {
         let error = Diagnostic::new(Problem::Unknown, format!("the project has no {what} `{name}`"))
             .in_file(&self.file);
         let names: Vec<&str> = known.map(AsRef::as_ref).collect();
+        if names.is_empty() {
+            return error.help(format!("{} defines none", self.file));
+        }
+        let list = by_nearness(name.as_ref(), &names).join(", ");
         match near_miss(name.as_ref(), names.iter().copied()) {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
-            None if names.is_empty() => error.help(format!("{} defines none", self.file)),
-            None => error.help(format!("there are {}", names.join(", "))),
+            Some(near) if names.len() == 1 => error.help(format!("did you mean `{near}`?")),
+            Some(near) => error.help(format!("did you mean `{near}`? there are {list}")),
+            None => error.help(format!("there are {list}")),
         }
     }
 }

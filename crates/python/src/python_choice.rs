@@ -6,6 +6,7 @@ use pep440_rs::{Version, VersionSpecifiers};
 use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, Problem, near_miss};
+use crate::target::PythonVersion;
 
 /// A Python that a suite has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +130,24 @@ pub fn choose_python(
     })
 }
 
+/// The wish that one exact Python does not fulfil; none where it fulfils all.
+///
+/// Of several explicit wishes the first one counts, as for [`choose_python`], and of an exact one the minor version alone.
+pub fn unfulfilled_wish(python: PythonVersion, wishes: &[PythonWish]) -> Option<&PythonWish> {
+    let minor = python.minor_text();
+    let full = python.to_pep440();
+    let explicit = wishes
+        .iter()
+        .find(|wish| matches!(wish, PythonWish::Explicit { .. }));
+    let requires = wishes
+        .iter()
+        .filter(|wish| matches!(wish, PythonWish::Requires { .. }));
+    explicit.into_iter().chain(requires).find(|wish| match wish {
+        PythonWish::Explicit { text, .. } => !explicit_fits(text.trim(), &minor),
+        PythonWish::Requires { specifiers, .. } => !specifiers.contains(&full),
+    })
+}
+
 /// The wish that a `.python-version` file makes: its first line that says something.
 pub fn python_version_file(text: &str) -> Option<PythonWish> {
     let line = text
@@ -239,6 +258,21 @@ mod tests {
             let choice = choose_python(&debian_pythons(), &wishes).expect("one fits");
             assert_eq!(choice.minor, expected, "{wishes:?}");
         }
+    }
+
+    #[test]
+    fn an_exact_python_fulfils_or_not() {
+        let python = PythonVersion::new(3, 11, 2);
+        let wishes = [
+            explicit("3.11.9", "--python"),
+            explicit("3.14", ".python-version"),
+            requires(">=3.9"),
+        ];
+        assert_eq!(unfulfilled_wish(python, &wishes), None);
+        let newer = [requires(">=3.11.4")];
+        assert_eq!(unfulfilled_wish(python, &newer), Some(&newer[0]));
+        let other = [explicit("3.12", "--python")];
+        assert_eq!(unfulfilled_wish(python, &other), Some(&other[0]));
     }
 
     #[test]

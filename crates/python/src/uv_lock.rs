@@ -11,7 +11,9 @@ use serde::Deserialize;
 use crate::diagnostic::{Diagnostic, Problem};
 use crate::pinned::{Artifact, ArtifactKind, Direct, filename_of};
 use crate::requirement::GroupName;
+use crate::selection::damaged;
 use crate::toml_document::Document;
+use crate::uv_selection::RENEW;
 
 /// A `uv.lock` file.
 #[derive(Debug, Clone)]
@@ -52,6 +54,8 @@ pub struct LockedPackage {
     pub groups: BTreeMap<GroupName, Vec<LockedDependency>>,
     /// All its extras, the empty ones too; `None` in locks that don't say.
     pub provides_extras: Option<BTreeSet<ExtraName>>,
+    /// The forks of the resolution that it belongs to; empty for all.
+    pub(crate) fork_markers: Vec<String>,
     /// What its metadata asked for when the lock was made; for source trees only.
     pub(crate) requires_dist: Option<Vec<Wanted>>,
     /// The same for its groups.
@@ -236,11 +240,8 @@ impl UvLock {
     }
 }
 
-pub(crate) fn broken(file: &str, what: impl Into<String>) -> Diagnostic {
-    Diagnostic::new(Problem::Syntax, format!("{file} is damaged"))
-        .in_file(file)
-        .label(what)
-        .help("run `uv lock`")
+fn broken(file: &str, what: impl Into<String>) -> Diagnostic {
+    damaged(file, what, RENEW)
 }
 
 #[derive(Deserialize)]
@@ -280,6 +281,8 @@ struct RawPackage {
     name: PackageName,
     version: Option<Version>,
     source: RawSource,
+    #[serde(default)]
+    resolution_markers: Vec<String>,
     #[serde(default)]
     dependencies: Vec<RawDependency>,
     #[serde(default)]
@@ -496,6 +499,7 @@ impl RawPackage {
             extras: read_map(self.optional_dependencies)?,
             groups: read_map(self.dev_dependencies)?,
             provides_extras,
+            fork_markers: self.resolution_markers,
             requires_dist,
             requires_dev,
             source,

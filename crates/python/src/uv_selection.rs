@@ -5,22 +5,14 @@ use std::str::FromStr;
 
 use pep508_rs::{ExtraName, MarkerEnvironment, MarkerTree, PackageName};
 
-use crate::diagnostic::{Diagnostic, Problem, near_miss};
+use crate::diagnostic::{Diagnostic, Problem, by_nearness, near_miss};
 use crate::pinned::Pinned;
 use crate::requirement::GroupName;
+use crate::selection::{Selection, check_python, damaged, two_versions};
 use crate::target::Target;
-use crate::uv_lock::{ConflictItem, LockedDependency, LockedPackage, LockedSource, UvLock, broken};
+use crate::uv_lock::{ConflictItem, LockedDependency, LockedPackage, LockedSource, UvLock};
 
-/// What is wanted out of a lock.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selection {
-    /// The project, or the workspace's member; `None` for the one at the lock's own directory.
-    pub package: Option<PackageName>,
-    /// The project's extras.
-    pub extras: BTreeSet<ExtraName>,
-    /// The project's dependency groups.
-    pub groups: BTreeSet<GroupName>,
-}
+pub(crate) const RENEW: &str = "uv lock";
 
 /// A walk through the lock for one target.
 struct Walk<'a> {
@@ -36,18 +28,8 @@ impl UvLock {
     ///
     /// Members of the workspace that are needed come as [`crate::Direct::Directory`].
     pub fn select(&self, selection: &Selection, target: &Target) -> Result<Vec<Pinned>, Diagnostic> {
-        if let Some(requires) = &self.requires_python
-            && !requires.contains(&target.python.to_pep440())
-        {
-            return Err(Diagnostic::new(
-                Problem::NoPython,
-                format!(
-                    "Python {} is outside of what the lock is good for: {requires}",
-                    target.python
-                ),
-            )
-            .in_file(&self.file)
-            .help("choose another Python with --python, or widen `requires-python` and run `uv lock`"));
+        if let Some(requires) = &self.requires_python {
+            check_python(&self.file, requires, target, RENEW)?;
         }
         let environment = target.marker_environment();
         let mut walk = Walk {
@@ -64,45 +46,34 @@ impl UvLock {
         match root {
             Some(place) => {
                 let package = &self.packages[place];
-                self.check_conflicts(package, selection)?;
-                walk.active.insert(coded("project", &package.name, None));
-                start.push_back((place, None));
-                for extra in &selection.extras {
-                    let known = match &package.provides_extras {
-                        Some(known) => known.clone(),
-                        None => package.extras.keys().cloned().collect(),
-                    };
-                    if !known.contains(extra) && !package.extras.contains_key(extra) {
-                        return Err(self.unknown("extra", extra, &known));
-                    }
+                // An empty extra or group is in no list of dependencies, but in the metadata.
+                let known = package
+                    .provides_extras
+                    .iter()
+                    .flatten()
+                    .chain(package.extras.keys());
+                let extras = selection.extras_of(&self.file, &known.cloned().collect(), RENEW)?;
+                let known = package.groups.keys().chain(package.requires_dev.keys());
+                let groups = selection.groups_of(&self.file, &known.cloned().collect(), RENEW)?;
+                self.check_conflicts(package, &extras, &groups)?;
+                if !selection.only_groups {
+                    walk.active.insert(coded("project", &package.name, None));
+                    start.push_back((place, None));
+                }
+                for extra in &extras {
                     walk.active.insert(coded("extra", &package.name, Some(extra)));
                     start.push_back((place, Some(extra.clone())));
                 }
-                for group in &selection.groups {
-                    let Some(list) = package.groups.get(group) else {
-                        // An empty group is in no list of dependencies, but in the metadata.
-                        if package.requires_dev.contains_key(group) {
-                            continue;
-                        }
-                        let known = package
-                            .groups
-                            .keys()
-                            .chain(package.requires_dev.keys())
-                            .cloned()
-                            .collect();
-                        return Err(self.unknown("dependency group", group, &known));
-                    };
+                for group in &groups {
                     walk.active.insert(coded("group", &package.name, Some(group)));
-                    group_dependencies.extend(list);
+                    group_dependencies.extend(package.groups.get(group).into_iter().flatten());
                 }
             }
             None => {
-                for group in &selection.groups {
-                    let Some(list) = self.manifest_groups.get(group) else {
-                        let known = self.manifest_groups.keys().cloned().collect();
-                        return Err(self.unknown("dependency group", group, &known));
-                    };
-                    manifest.extend(list.iter().map(|wanted| LockedDependency {
+                let known = self.manifest_groups.keys().cloned().collect();
+                for group in selection.groups_of(&self.file, &known, RENEW)? {
+                    let list = self.manifest_groups.get(&group).into_iter().flatten();
+                    manifest.extend(list.map(|wanted| LockedDependency {
                         name: wanted.name.clone(),
                         version: None,
                         source: None,
@@ -147,16 +118,7 @@ impl UvLock {
                 direct: package.source.direct(),
             };
             if let Some(other) = pinned.get(&new.name) {
-                return Err(Diagnostic::new(
-                    Problem::Conflict,
-                    format!(
-                        "the lock selects two versions of one package: {} and {}",
-                        other.title(),
-                        new.title()
-                    ),
-                )
-                .in_file(&self.file)
-                .help("ask for fewer extras and groups at once, or run `uv lock`"));
+                return Err(two_versions(&self.file, &other.title(), &new.title(), RENEW));
             }
             pinned.insert(new.name.clone(), new);
         }
@@ -175,17 +137,9 @@ impl UvLock {
             .map(|package| package.name.as_ref())
             .collect();
         if let Some(name) = &selection.package {
-            return local(&|package| package.name == *name).map(Some).ok_or_else(|| {
-                let error = Diagnostic::new(
-                    Problem::LockOutOfDate,
-                    format!("the lock has no project named `{name}`"),
-                )
-                .in_file(&self.file);
-                match near_miss(name.as_ref(), names.iter().copied()) {
-                    Some(near) => error.help(format!("did you mean `{near}`?")),
-                    None => error.help("run `uv lock`"),
-                }
-            });
+            return local(&|package| package.name == *name)
+                .map(Some)
+                .ok_or_else(|| self.no_project(name, &names));
         }
         if let Some(place) = local(&|package| package.source.directory() == Some(".")) {
             return Ok(Some(place));
@@ -198,24 +152,45 @@ impl UvLock {
             "this workspace has several projects and none at its root",
         )
         .in_file(&self.file)
-        .help(format!("choose one: {}", names.join(", "))))
+        .help(format!("choose one with --package: {}", names.join(", "))))
     }
 
-    fn unknown(&self, what: &str, name: &ExtraName, known: &BTreeSet<ExtraName>) -> Diagnostic {
-        let error = Diagnostic::new(Problem::Unknown, format!("the project has no {what} `{name}`"))
-            .in_file(&self.file);
-        let names: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
+    /// The directory of a project of this workspace, relative to the lock's.
+    ///
+    /// # Errors
+    /// When the lock has no project of that name.
+    pub fn member_directory(&self, name: &PackageName) -> Result<String, Diagnostic> {
+        let member = self.local_packages().find(|package| package.name == *name);
+        if let Some(directory) = member.and_then(|package| package.source.directory()) {
+            return Ok(directory.to_owned());
+        }
+        let names: Vec<&str> = self
+            .local_packages()
+            .map(|package| package.name.as_ref())
+            .collect();
+        Err(self.no_project(name, &names))
+    }
+
+    fn no_project(&self, name: &PackageName, names: &[&str]) -> Diagnostic {
+        let error = Diagnostic::new(
+            Problem::Unknown,
+            format!("the lock has no project named `{name}`"),
+        )
+        .in_file(&self.file);
+        let list = by_nearness(name.as_ref(), names).join(", ");
         match near_miss(name.as_ref(), names.iter().copied()) {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
-            None if names.is_empty() => error.help("it has none; if it is new, run `uv lock`"),
-            None => error.help(format!(
-                "there are {}; if it is new, run `uv lock`",
-                names.join(", ")
-            )),
+            Some(near) => error.help(format!("did you mean `{near}`? there are {list}")),
+            None if list.is_empty() => error.help("run `uv lock`"),
+            None => error.help(format!("there are {list}; if it is new, run `uv lock`")),
         }
     }
 
-    fn check_conflicts(&self, package: &LockedPackage, selection: &Selection) -> Result<(), Diagnostic> {
+    fn check_conflicts(
+        &self,
+        package: &LockedPackage,
+        extras: &BTreeSet<ExtraName>,
+        groups: &BTreeSet<GroupName>,
+    ) -> Result<(), Diagnostic> {
         for set in &self.conflicts {
             let asked: Vec<String> = set
                 .iter()
@@ -223,10 +198,10 @@ impl UvLock {
                 .filter_map(|item| match item {
                     ConflictItem {
                         extra: Some(extra), ..
-                    } if selection.extras.contains(extra) => Some(format!("extra `{extra}`")),
+                    } if extras.contains(extra) => Some(format!("extra `{extra}`")),
                     ConflictItem {
                         group: Some(group), ..
-                    } if selection.groups.contains(group) => Some(format!("group `{group}`")),
+                    } if groups.contains(group) => Some(format!("group `{group}`")),
                     _ => None,
                 })
                 .collect();
@@ -269,9 +244,10 @@ impl<'a> Walk<'a> {
             Some(tree) => tree,
             None => {
                 let tree = MarkerTree::from_str(marker).map_err(|_| {
-                    broken(
+                    damaged(
                         &self.lock.file,
                         format!("`{marker}` is not an environment marker"),
+                        RENEW,
                     )
                 })?;
                 self.markers.entry(marker).or_insert(tree)
@@ -326,29 +302,37 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let lock = self.lock;
-        let place = lock
-            .by_name
-            .get(&dependency.name)
-            .into_iter()
-            .flatten()
-            .copied()
-            .find(|place| {
-                let package = &lock.packages[*place];
-                dependency
-                    .version
-                    .as_ref()
-                    .is_none_or(|version| package.version.as_ref() == Some(version))
-                    && dependency
-                        .source
-                        .as_ref()
-                        .is_none_or(|source| package.source == *source)
-            })
-            .ok_or_else(|| {
-                broken(
-                    &lock.file,
-                    format!("`{}` is needed and not in it", dependency.name),
-                )
-            })?;
+        let fits = |place: &usize| {
+            let package = &lock.packages[*place];
+            let version = dependency.version.as_ref();
+            let source = dependency.source.as_ref();
+            version.is_none_or(|version| package.version.as_ref() == Some(version))
+                && source.is_none_or(|source| package.source == *source)
+        };
+        let candidates = lock.by_name.get(&dependency.name).into_iter().flatten();
+        let candidates: Vec<usize> = candidates.copied().filter(fits).collect();
+        let mut place = candidates.first().copied();
+        // A requirement that names no version of a package with several means the one of the fork that the target is in.
+        if candidates.len() > 1 {
+            for candidate in &candidates {
+                let forks = &lock.packages[*candidate].fork_markers;
+                let mut is_here = forks.is_empty();
+                for marker in forks {
+                    is_here = is_here || self.holds(marker)?;
+                }
+                if is_here {
+                    place = Some(*candidate);
+                    break;
+                }
+            }
+        }
+        let place = place.ok_or_else(|| {
+            damaged(
+                &lock.file,
+                format!("`{}` is needed and not in it", dependency.name),
+                RENEW,
+            )
+        })?;
         for extra in std::iter::once(None).chain(dependency.extras.iter().cloned().map(Some)) {
             if seen.insert((place, extra.clone())) {
                 queue.push_back((place, extra));

@@ -7,6 +7,8 @@ use coil_oci::Arch;
 use coil_python::{Direct, Pinned, PyProject, Selection, Target, UvLock};
 use serde::Deserialize;
 
+use crate::folder::Folder;
+
 #[derive(Deserialize)]
 struct Expected {
     results: Vec<Case>,
@@ -88,6 +90,7 @@ fn the_same_packages_as_uv() {
                 package: result.package.as_ref().map(|name| name.parse().expect("a name")),
                 extras: names(&result.extras),
                 groups: names(&result.groups),
+                ..Selection::default()
             };
             let chosen = lock
                 .select(&selection, &target)
@@ -195,6 +198,7 @@ fn impossible_wishes_are_refused() {
         package: None,
         extras: extras.iter().map(|name| name.parse().expect("a name")).collect(),
         groups: groups.iter().map(|name| name.parse().expect("a name")).collect(),
+        ..Selection::default()
     };
     let conflicts = lock_of("conflicts");
     for (selection, part) in [
@@ -299,34 +303,6 @@ fn the_repositorys_own_examples() {
         let start = coil_python::StartSearch::new(&files, project.pyproject.as_ref(), &packages);
         let start = start.find().unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(start.argv.join(" ").starts_with(expected), "{name}: {start:?}");
-    }
-}
-
-/// A directory, as far as these tests need it.
-struct Folder(PathBuf);
-
-impl coil_python::ProjectFiles for Folder {
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, coil_python::FileError> {
-        Ok(std::fs::read(self.0.join(path)).ok())
-    }
-
-    fn list_dir(&self, path: &str) -> Result<Vec<coil_python::DirEntry>, coil_python::FileError> {
-        let Ok(entries) = std::fs::read_dir(self.0.join(path)) else {
-            return Ok(Vec::new());
-        };
-        let mut found: Vec<coil_python::DirEntry> = entries
-            .map(|entry| entry.expect("an entry"))
-            .map(|entry| coil_python::DirEntry {
-                name: entry.file_name().to_string_lossy().into_owned(),
-                is_dir: entry.path().is_dir(),
-            })
-            .collect();
-        found.sort();
-        Ok(found)
-    }
-
-    fn is_file(&self, path: &str) -> bool {
-        self.0.join(path).is_file()
     }
 }
 

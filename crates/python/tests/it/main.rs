@@ -1,3 +1,5 @@
-//! What coil reads from locks, held against what uv and PyPA's `packaging` say of the same files.
+//! What coil reads from locks, held against what their tools and PyPA's `packaging` say of the same files.
 
+mod folder;
 mod locks;
+mod reference;
