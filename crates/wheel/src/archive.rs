@@ -51,6 +51,13 @@ pub struct ArchiveEntry {
     pub offset: u64,
 }
 
+impl ArchiveEntry {
+    /// The permission bits that a file has when it is installed.
+    pub(crate) fn mode(&self) -> u32 {
+        if self.executable { 0o755 } else { 0o644 }
+    }
+}
+
 /// What an archive may hold at most.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {

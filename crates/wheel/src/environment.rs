@@ -83,11 +83,14 @@ impl Environment {
 
     /// A path of the environment as RECORD writes it: relative to the folder of packages.
     pub fn record_name(&self, path: &str) -> String {
-        let below = |folder: &str| path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
-        match below(&self.site_packages()) {
-            Some(rest) => rest.to_owned(),
-            None => format!("../../../{}", below(&self.prefix).unwrap_or(path)),
+        let site = self.site_packages();
+        let (mut from, mut to) = (site.split('/').peekable(), path.split('/').peekable());
+        while from.peek().is_some() && from.peek() == to.peek() {
+            from.next();
+            to.next();
         }
+        let up = from.map(|_| "..");
+        up.chain(to).collect::<Vec<_>>().join("/")
     }
 
     /// Paths below the prefix that belong to the environment itself, which no wheel may bring.
@@ -195,6 +198,15 @@ mod tests {
             Some("__pycache__/b.cpython-311.pyc")
         );
         assert_eq!(environment.bytecode_path("b.pyi"), None);
+        for (path, name) in [
+            ("opt/venv/lib/python3.11/site-packages/a/b.py", "a/b.py"),
+            ("opt/venv/bin/x", "../../../bin/x"),
+            ("opt/venv/lib/libx.so", "../../libx.so"),
+            ("opt/venv/lib/python3.11/x", "../x"),
+            ("opt/venv/lib64/x", "../../../lib64/x"),
+        ] {
+            assert_eq!(environment.record_name(path), name);
+        }
         assert!(environment.is_reserved("bin/python3.11"));
         assert!(!environment.is_reserved("bin/python-config"));
     }

@@ -37,6 +37,8 @@ pub struct InstallPlan {
     pub sources: BTreeMap<String, usize>,
     /// Where RECORD goes.
     pub record_path: String,
+    /// RECORD's mode, which is that of the wheel's own.
+    pub record_mode: u32,
     /// What is odd about the wheel and does no harm, one sentence each.
     pub remarks: Vec<String>,
     /// RECORD's lines but for bytecode and RECORD itself, by the path as RECORD writes it.
@@ -102,6 +104,9 @@ pub fn plan(
         folders: BTreeSet::new(),
         sources: BTreeMap::new(),
         record_path: format!("{}/{dist_info}/RECORD", environment.site_packages()),
+        record_mode: archive
+            .find(&format!("{dist_info}/RECORD"))
+            .map_or(0o644, ArchiveEntry::mode),
         remarks: check_record(archive, &lines, &dist_info)?,
         lines: BTreeMap::new(),
         environment: environment.clone(),

@@ -235,7 +235,7 @@ fn rows(text: &str) -> Result<Vec<(usize, Vec<String>)>, RecordError> {
 pub fn write(lines: &BTreeMap<String, RecordLine>) -> Vec<u8> {
     let mut text = String::new();
     for (path, line) in lines {
-        if path.contains([',', '"', '\n', '\r']) {
+        if path.contains([',', '"', '\n', '\r', '\u{feff}']) {
             text.push('"');
             text.push_str(&path.replace('"', "\"\""));
             text.push('"');

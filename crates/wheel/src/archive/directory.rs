@@ -277,6 +277,11 @@ fn central(fields: &mut Fields<'_>) -> Result<Central, ArchiveError> {
     let method = match method_number {
         0 => Method::Stored,
         8 => Method::Deflated,
+        9 => return unsupported("is compressed with deflate64, which wheels do not use"),
+        12 => return unsupported("is compressed with bzip2, which wheels do not use"),
+        14 => return unsupported("is compressed with LZMA, which wheels do not use"),
+        20 | 93 => return unsupported("is compressed with zstd, which wheels do not use"),
+        95 => return unsupported("is compressed with xz, which wheels do not use"),
         _ => return unsupported("is compressed in a way that wheels do not use"),
     };
     let wide = extra_fields(extra, &raw_name, &[size, compressed, header])?;

@@ -215,11 +215,7 @@ impl Placer<'_> {
 
     fn entry_file(&self, index: usize, entry: &ArchiveEntry, executable: bool) -> PlannedFile {
         PlannedFile {
-            mode: if executable || entry.executable {
-                0o755
-            } else {
-                0o644
-            },
+            mode: if executable { 0o755 } else { entry.mode() },
             source: FileSource::Entry(index),
             line: RecordLine {
                 hash: self.lines.get(&entry.name).and_then(|line| line.hash.clone()),

@@ -217,7 +217,9 @@ impl Task {
         bytecode: Option<&File>,
     ) -> Result<(), LayerFault> {
         match &item.source {
-            ItemSource::Made(content) => self.content(path, 0o644, content).map_err(LayerFault::Store),
+            ItemSource::Made(content) => self
+                .content(path, wheel.plan.record_mode, content)
+                .map_err(LayerFault::Store),
             ItemSource::Bytecode(set, file) => {
                 let span = Span {
                     file: bytecode.expect("a wheel with bytecode has the blob that holds it"),

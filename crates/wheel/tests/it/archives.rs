@@ -145,6 +145,67 @@ fn headers_that_disagree_are_refused() {
     assert!(refusal(&zip(&[streamed])).contains("data descriptor"));
 }
 
+/// An entry whose size stands in a zip64 field: what the central one tells, and the local one.
+fn wide(central: u64, local: u64) -> ZipEntry {
+    let field = |size: u64| [b"\x01\0\x08\0".as_slice(), &size.to_le_bytes()].concat();
+    ZipEntry::new("a", b"content").with(|entry| {
+        (entry.size, entry.local_size) = (u32::MAX, u32::MAX);
+        (entry.extra, entry.local_extra) = (field(central), field(local));
+    })
+}
+
+#[test]
+fn zip64_fields_that_lie_are_refused() {
+    assert_eq!(read(&zip(&[wide(7, 7)])).unwrap()[0].1, b"content");
+    assert!(refusal(&zip(&[wide(7, 8)])).contains("disagree"));
+    assert!(refusal(&zip(&[wide(8, 8)])).contains("not the declared one"));
+    assert!(refusal(&zip(&[wide(u64::MAX, u64::MAX)])).contains("too many bytes"));
+    let twice = wide(7, 7).with(|entry| entry.extra = [entry.extra.as_slice(), &entry.extra].concat());
+    assert!(refusal(&zip(&[twice])).contains("two zip64 fields"));
+    let short = wide(7, 7).with(|entry| entry.extra = b"\x01\0\x04\0\x07\0\0\0".to_vec());
+    assert!(refusal(&zip(&[short])).contains("cut off"));
+
+    // The end: 56 bytes of the wide record, 20 of its locator, then the narrow one that must not say otherwise.
+    let plain = zip(&[ZipEntry::new("a", b"content")]);
+    let (body, end) = plain.split_at(plain.len() - 22);
+    let number = |at: usize| u64::from(u32::from_le_bytes(end[at..at + 4].try_into().unwrap()));
+    let (size, start) = (number(12), number(16));
+    let ending = |count: u64, size: u64, start: u64, at: u64| {
+        let mut bytes = [
+            body,
+            b"PK\x06\x06".as_slice(),
+            &44_u64.to_le_bytes(),
+            &[45, 3, 45, 0],
+            &[0; 8],
+        ]
+        .concat();
+        for number in [count, count, size, start] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend(
+            [
+                b"PK\x06\x07".as_slice(),
+                &[0; 4],
+                &at.to_le_bytes(),
+                &1_u32.to_le_bytes(),
+                end,
+            ]
+            .concat(),
+        );
+        bytes
+    };
+    let at = body.len() as u64;
+    assert!(read(&ending(1, size, start, at)).is_ok());
+    for lie in [
+        ending(2, size, start, at),
+        ending(1, size + 1, start, at),
+        ending(1, size, start + 1, at),
+    ] {
+        assert!(refusal(&lie).contains("two end records disagree"));
+    }
+    assert!(refusal(&ending(1, size, start, at - 1)).contains("not where it should be"));
+}
+
 #[test]
 fn content_that_is_not_what_is_declared_is_refused() {
     let both = |change: fn(&mut ZipEntry)| zip(&[ZipEntry::new("a", &[7; 50_000]).with(change)]);
@@ -161,8 +222,18 @@ fn content_that_is_not_what_is_declared_is_refused() {
     assert!(refusal(&zip(&[stored])).contains("two sizes"));
     let encrypted = ZipEntry::new("a", b"").with(|entry| entry.flags = 1);
     assert!(refusal(&zip(&[encrypted])).contains("encrypted"));
-    let method = ZipEntry::new("a", b"").with(|entry| (entry.method, entry.local_method) = (14, 14));
-    assert!(refusal(&zip(&[method])).contains("compressed in a way"));
+    for (number, name) in [
+        (9, "deflate64"),
+        (12, "bzip2"),
+        (14, "LZMA"),
+        (93, "zstd"),
+        (98, "in a way"),
+    ] {
+        let method =
+            ZipEntry::new("a", b"").with(|entry| (entry.method, entry.local_method) = (number, number));
+        let told = refusal(&zip(&[method]));
+        assert!(told.contains("compressed") && told.contains(name), "{told}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use coil_oci::Digest;
 use coil_testkit::index::{Fault, PackageIndex};
 use coil_testkit::wheel::WheelBuilder;
 use coil_wheel::download::{DownloadError, DownloadOptions, FetchedWheel, WheelRequest, download};
-use coil_wheel::index::{IndexClient, IndexError, IndexSettings};
+use coil_wheel::index::{Index, IndexClient, IndexError, IndexLayer, IndexSettings};
 
 use crate::support::Scratch;
 
@@ -25,17 +25,12 @@ fn request(name: &str) -> WheelRequest {
         name: name.into(),
         version: "1.0".into(),
         filename: format!("{name}-1.0-py3-none-any.whl"),
-        url: None,
-        sha256: None,
-        size: None,
+        ..WheelRequest::default()
     }
 }
 
 fn settings(index: &PackageIndex) -> IndexSettings {
-    IndexSettings {
-        index_url: Some(index.url()),
-        ..IndexSettings::default()
-    }
+    IndexSettings::of_url(&index.url())
 }
 
 fn get(
@@ -93,10 +88,10 @@ fn the_first_index_that_knows_the_name_is_the_only_one() {
     main.add(&WheelBuilder::new("a", "1.0"));
     main.add(&WheelBuilder::new("b", "1.0"));
     extra.add(&WheelBuilder::new("a", "2.0"));
-    let settings = IndexSettings {
-        extra: vec![extra.url()],
-        ..settings(&main)
-    };
+    let settings = IndexSettings::of(IndexLayer {
+        indexes: vec![Index::at(&extra.url(), ""), Index::default_at(&main.url(), "")],
+        ..IndexLayer::default()
+    });
     let fetcher = fetcher(false);
     let client = IndexClient::new(&scratch.store, &fetcher, &settings);
     assert!(
@@ -170,10 +165,7 @@ fn logins_reach_the_index_and_nothing_else() {
         "{error}"
     );
     let url = index.url().replace("://", "://me:s3cret@");
-    let settings = IndexSettings {
-        index_url: Some(url),
-        ..IndexSettings::default()
-    };
+    let settings = IndexSettings::of_url(&url);
     let found = get(&scratch, &settings, &[request("a")], false).unwrap();
     assert!(!found[0].url.as_deref().unwrap().contains("s3cret"));
     let kept = crate::support::tree(scratch.store.root());
@@ -189,11 +181,11 @@ fn local_places_and_files_serve_too() {
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join(wheel.file_name()), wheel.build()).unwrap();
     let find_links = vec!["/nonexistent/place".into(), folder.to_str().unwrap().to_owned()];
-    let settings = IndexSettings {
+    let settings = IndexSettings::of(IndexLayer {
         find_links,
-        no_index: true,
-        ..IndexSettings::default()
-    };
+        no_index: Some(true),
+        ..IndexLayer::default()
+    });
     let found = get(&scratch, &settings, &[request("a")], false).unwrap();
     assert_eq!(found[0].sha256, Digest::of(&wheel.build()));
     let direct = WheelRequest {

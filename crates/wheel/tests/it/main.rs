@@ -7,6 +7,8 @@ mod bytecode;
 mod facts;
 mod indices;
 mod layers;
+mod mutations;
+mod oracles;
 mod placing;
 mod real_wheels;
 mod resolving;

@@ -189,6 +189,21 @@ fn what_has_no_one_answer_is_refused() {
 }
 
 #[test]
+fn records_keep_the_mode_of_the_wheels_own() {
+    let scratch = Scratch::new();
+    let mut entries = crate::zips::with_metadata("mode", "1.0", vec![ZipEntry::new("a.py", b"1")]);
+    entries.last_mut().unwrap().mode = 0o100_755;
+    let file = scratch.wheel(("mode-1.0-py3-none-any.whl".into(), crate::zips::zip(&entries)));
+    let options = options(python(), 1);
+    let layers = build_layers(&scratch.store, &[vec![file]], &options, &NoProgress).unwrap();
+    let out = scratch.folder.path().join("out");
+    unpack(&scratch.store.blob_path(&layers[0].digest), &out);
+    let site = out.join(options.environment.site_packages());
+    let executable = |name: &str| tree(&site.join("mode-1.0.dist-info"))[name].0;
+    assert!(executable("RECORD") && !executable("METADATA"));
+}
+
+#[test]
 fn a_lost_file_is_remarked_on() {
     let scratch = Scratch::new();
     let mut entries = crate::zips::with_metadata("lost", "1.0", vec![ZipEntry::new("a.py", b"1")]);

@@ -5,9 +5,10 @@ use std::process::Command;
 
 use coil_fetch::{FetchSettings, Fetcher, NoProgress};
 use coil_oci::Arch;
+use coil_python::uv_settings::UvResolution;
 use coil_testkit::index::PackageIndex;
 use coil_testkit::wheel::WheelBuilder;
-use coil_wheel::index::{IndexClient, IndexSettings};
+use coil_wheel::index::{IndexClient, IndexLayer, IndexSettings};
 use coil_wheel::resolve::{ResolveError, ResolveRequest, UV_VERSION, find_uv, resolve};
 
 use crate::support::{Scratch, output, python};
@@ -27,11 +28,11 @@ fn requirements_are_resolved_for_the_target_without_builds() {
         "--dest",
     ]);
     output(pip.arg(&folder).arg(format!("uv=={UV_VERSION}")));
-    let local = IndexSettings {
+    let local = IndexSettings::of(IndexLayer {
         find_links: vec![folder.to_str().unwrap().to_owned()],
-        no_index: true,
-        ..IndexSettings::default()
-    };
+        no_index: Some(true),
+        ..IndexLayer::default()
+    });
     let fetcher = Fetcher::new(FetchSettings::default());
     let client = IndexClient::new(&scratch.store, &fetcher, &local);
     let uv = find_uv(&scratch.store, &fetcher, &client, None, &NoProgress).unwrap();
@@ -51,10 +52,7 @@ fn requirements_are_resolved_for_the_target_without_builds() {
     index.add_file("c-1.0.tar.gz", b"no archive".to_vec());
     // "me:s3cret"
     index.require("bWU6czNjcmV0");
-    let settings = IndexSettings {
-        index_url: Some(index.url().replace("://", "://me:s3cret@")),
-        ..IndexSettings::default()
-    };
+    let settings = IndexSettings::of_url(&index.url().replace("://", "://me:s3cret@"));
     let environment = [(OsString::from("HOME"), OsString::from("/nonexistent"))];
     let request = ResolveRequest {
         requirements: "a\n",
@@ -63,13 +61,14 @@ fn requirements_are_resolved_for_the_target_without_builds() {
         arch: Arch::Arm64,
         libc: coil_python::Libc::Glibc(2, 41),
         index: &settings,
+        uv: &UvResolution::default(),
         options: &[],
         environment: &environment,
         directory: scratch.folder.path(),
         offline: false,
     };
     let interpreter = python();
-    let lock = resolve(&scratch.store, &uv, &interpreter, &request).unwrap();
+    let lock = resolve(&scratch.store, &uv, &interpreter, &request).unwrap().lock;
     assert!(
         lock.contains("a-1.0-py3-none-any.whl") && lock.contains("b-1.5-cp313"),
         "{lock}"

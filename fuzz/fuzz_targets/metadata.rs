@@ -1,0 +1,7 @@
+//! What must hold for any bytes: see `oracles::metadata`.
+#![no_main]
+
+#[path = "../../crates/wheel/tests/it/oracles.rs"]
+mod oracles;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| oracles::metadata(bytes));
