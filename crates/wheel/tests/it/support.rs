@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use coil_fetch::{FetchSettings, Fetcher, NoProgress};
 use coil_oci::Digest;
 use coil_store::{Store, StoreOptions};
 use coil_wheel::bytecode::Interpreter;
 use coil_wheel::environment::Environment;
+use coil_wheel::index::{IndexClient, IndexLayer, IndexSettings};
 use coil_wheel::layer::{LayerOptions, WheelFile};
+use coil_wheel::resolve::{UV_VERSION, find_uv};
 
 /// A store in a folder that goes with the value.
 pub struct Scratch {
@@ -110,4 +113,28 @@ pub fn tree(root: &Path) -> Tree {
         }
     }
     files
+}
+
+/// uv, unpacked from the wheel that is pinned for projects without a lock.
+pub fn uv(scratch: &Scratch) -> PathBuf {
+    let folder = scratch.folder.path().join("uv");
+    let mut pip = Command::new("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+    ]);
+    output(pip.arg(&folder).arg(format!("uv=={UV_VERSION}")));
+    let local = IndexSettings::of(IndexLayer {
+        find_links: vec![folder.to_str().unwrap().to_owned()],
+        no_index: Some(true),
+        ..IndexLayer::default()
+    });
+    let fetcher = Fetcher::new(FetchSettings::default());
+    let client = IndexClient::new(&scratch.store, &fetcher, &local);
+    find_uv(&scratch.store, &fetcher, &client, None, &NoProgress).unwrap()
 }
