@@ -5,8 +5,6 @@
 //! no `libblas.so.3`.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
-use std::io::Read;
 
 use coil_elf::Source;
 use coil_fetch::Progress;
@@ -23,15 +21,13 @@ use crate::error::AssembleError;
 use crate::gzip_members::compress;
 use crate::linker_cache::{self, Library};
 use crate::maintainer_script::{self, Install};
-use crate::package_file::{Body, Content, Node, PackageFile, clean, next_member, read_member};
+use crate::package_file::{Body, Content, Node, PackageFile};
 use crate::pinned::PinnedPackage;
 use crate::tree::{Tree, dpkg_record, is_kept};
 
 /// Raised when the same packages give other bytes than before.
 const FORMAT: u32 = 1;
 const LAYERS: &str = "debian-addition-v1";
-/// More than any maintainer script has.
-const LONGEST_SCRIPT: u64 = 4 << 20;
 
 /// A layer of packages above a base.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +87,8 @@ impl Archive {
             let owned = addition.add(file);
             addition.remove_old(package, &owned);
             records.push((file, owned));
-            let script = self.postinst(package).map_err(store)?;
+            // The whole package was read and found good before.
+            let (script, _) = self.script_and_paths(package).unwrap_or_default();
             installs.extend(maintainer_script::alternatives(&script, arch));
         }
         addition.alternatives(&installs);
@@ -121,34 +118,6 @@ impl Archive {
             self.store.cache_put(LAYERS, &key, &record).map_err(store)?;
         }
         Ok(layer)
-    }
-
-    /// The script that would run after unpacking; empty where there is none.
-    fn postinst(&self, package: &PinnedPackage) -> std::io::Result<String> {
-        let mut deb = File::open(self.deb_path(package))?;
-        let mut script = Vec::new();
-        deb.read_exact(&mut [0; 8])?;
-        // The whole package was read and found good before; what isn't understood here has no script.
-        while let Ok(Some((name, size))) = next_member(&mut deb) {
-            let mut member = (&mut deb).take(size + size % 2);
-            if name.starts_with("control.tar") {
-                let mut read = |tar: &mut dyn Read| {
-                    let mut archive = tar::Archive::new(tar);
-                    for entry in archive.entries().map_err(|_| "")? {
-                        let mut entry = entry.map_err(|_| "")?;
-                        if clean(&entry.path_bytes())? == "postinst" {
-                            let mut part = (&mut entry).take(LONGEST_SCRIPT);
-                            part.read_to_end(&mut script).map_err(|_| "")?;
-                        }
-                    }
-                    Ok(())
-                };
-                let _ = read_member(&name, &mut (&mut member).take(size), &mut read);
-                break;
-            }
-            std::io::copy(&mut member, &mut std::io::sink())?;
-        }
-        Ok(String::from_utf8_lossy(&script).into_owned())
     }
 }
 

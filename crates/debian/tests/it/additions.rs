@@ -209,3 +209,49 @@ fn packages_above_a_base_are_found_by_programs() {
     assert!(error(&["libGL.so.1"]).ends_with("`libGL.so.1` is no name of a Debian package"));
     assert!(error(&["mail-transport-agent"]).contains("is provided by several packages: "));
 }
+
+/// By the name that a library's package should have, and by the archive's list of files where it has another.
+#[test]
+fn packages_are_found_by_what_they_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder.path().join("a"), None);
+    let settings = FetchSettings {
+        retries: 4,
+        ..FetchSettings::default()
+    };
+    let sources = SourcesConfig::from_host(Path::new("/etc/apt"));
+    let archive = Archive::new(Fetcher::new(settings), store.clone(), sources.clone());
+    let names = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let sonames = names(&[
+        "libGL.so.1",
+        "libgthread-2.0.so.0",
+        "libblas.so.3",
+        "libnothing.so.7",
+    ]);
+    let find = |archive: &Archive| {
+        let found = archive.find_libraries("bookworm", Arch::Amd64, &sonames, &NoProgress);
+        let found = found.unwrap().into_iter();
+        found
+            .map(|(soname, package)| format!("{soname} {package}"))
+            .collect::<Vec<_>>()
+    };
+    let expected = [
+        "libGL.so.1 libgl1",
+        "libblas.so.3 libblas3",
+        "libgthread-2.0.so.0 libglib2.0-0",
+    ];
+    assert_eq!(find(&archive), expected);
+    let headers = names(&["cairo.h", "pkgconfig/libpq.pc"]);
+    let found = archive
+        .find_files("bookworm", Arch::Amd64, &headers, &NoProgress)
+        .unwrap();
+    assert_eq!(found["cairo.h"][0].package, "libcairo2-dev");
+    assert_eq!(found["pkgconfig/libpq.pc"][0].package, "libpq-dev");
+    // What was found is kept.
+    let offline = FetchSettings {
+        offline: true,
+        ..FetchSettings::default()
+    };
+    let archive = Archive::new(Fetcher::new(offline), store, sources);
+    assert_eq!(find(&archive), expected);
+}
