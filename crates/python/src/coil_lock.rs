@@ -347,6 +347,9 @@ fn artifact_fields(artifact: &Artifact) -> Vec<(&'static str, String)> {
             .map(|digest| ("sha256", quoted(&digest.to_string()))),
     );
     fields.extend(artifact.size.iter().map(|size| ("size", size.to_string())));
+    // Once the file was fetched its SHA-256 says more.
+    let other = artifact.other_hash.iter().filter(|_| artifact.sha256.is_none());
+    fields.extend(other.map(|hash| ("other_hash", quoted(hash))));
     fields
 }
 

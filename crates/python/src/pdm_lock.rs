@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::str::FromStr;
 
-use coil_oci::Digest;
 use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::{ExtraName, MarkerEnvironment, MarkerTree, PackageName};
 use serde::Deserialize;
@@ -453,11 +452,8 @@ impl RawFile {
     fn read(self) -> Option<Artifact> {
         let location = self.file.as_ref().or(self.url.as_ref())?;
         Some(Artifact {
-            sha256: self.hash.and_then(|hash| Digest::parse(&hash).ok()),
-            ..Artifact {
-                url: self.url.as_deref().map(without_fragment),
-                ..Artifact::named(&filename_of(location))
-            }
+            url: self.url.as_deref().map(without_fragment),
+            ..Artifact::named(&filename_of(location)).with_hash(self.hash)
         })
     }
 }

@@ -78,6 +78,9 @@ pub struct Artifact {
     /// Its size in bytes; `None` where the index gives none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// Its hash by another algorithm, `sha512:…`, where there is no SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_hash: Option<String>,
 }
 
 /// What kind of file it is.
@@ -100,7 +103,16 @@ impl Artifact {
             path: None,
             sha256: None,
             size: None,
+            other_hash: None,
         }
+    }
+
+    /// The same with a hash as locks write it: `sha256:…`, or another algorithm's.
+    #[must_use]
+    pub fn with_hash(mut self, hash: Option<String>) -> Self {
+        self.sha256 = hash.as_deref().and_then(|hash| Digest::parse(hash).ok());
+        self.other_hash = hash.filter(|hash| !hash.starts_with("sha256:"));
+        self
     }
 
     /// A file of which only the name is known yet; its kind follows from the name.

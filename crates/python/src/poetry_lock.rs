@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use coil_oci::Digest;
 use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::{ExtraName, MarkerTree, PackageName};
 use serde::Deserialize;
@@ -306,10 +305,9 @@ fn marker(text: &str) -> Result<MarkerTree, String> {
 impl RawFile {
     fn read(self) -> Artifact {
         Artifact {
-            sha256: self.hash.and_then(|hash| Digest::parse(&hash).ok()),
             url: self.url,
             size: self.size,
-            ..Artifact::named(&filename_of(&self.file))
+            ..Artifact::named(&filename_of(&self.file)).with_hash(self.hash)
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use coil_oci::Digest;
 use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::{ExtraName, MarkerEnvironment, MarkerTree, PackageName};
 use serde::Deserialize;
@@ -342,6 +341,14 @@ struct RawFile {
 }
 
 impl RawFile {
+    /// The SHA-256, or the strongest of the others.
+    fn best_hash(&self) -> Option<String> {
+        let known = ["sha256", "sha512", "blake2b", "sha384", "md5"];
+        known
+            .iter()
+            .find_map(|name| Some(format!("{name}:{}", self.hashes.get(*name)?)))
+    }
+
     fn read(&self, kind: Option<ArtifactKind>) -> Option<Artifact> {
         let location = self.name.as_ref().or(self.url.as_ref()).or(self.path.as_ref())?;
         let named = Artifact::named(&filename_of(location));
@@ -349,12 +356,8 @@ impl RawFile {
             kind: kind.unwrap_or(named.kind),
             url: self.url.clone(),
             path: self.path.clone(),
-            sha256: self
-                .hashes
-                .get("sha256")
-                .and_then(|hex| Digest::from_hex(hex).ok()),
             size: self.size,
-            ..named
+            ..named.with_hash(self.best_hash())
         })
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use coil_oci::Digest;
 use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::{ExtraName, PackageName};
 use serde::Deserialize;
@@ -447,8 +446,8 @@ impl RawFile {
             kind,
             url,
             path,
-            sha256: self.hash.and_then(|hash| Digest::parse(&hash).ok()),
             size: self.size,
+            ..Artifact::named("").with_hash(self.hash)
         })
     }
 }
