@@ -13,6 +13,7 @@ use coil_wheel::index::IndexError;
 use coil_wheel::layer::LayerError;
 
 use crate::export::ExportError;
+use crate::source_build_failure::SourceBuildFailure;
 
 /// Why a pack failed.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub enum PackError {
     Download(Box<DownloadError>),
     /// A wheel cannot become a layer.
     Layer(Box<LayerError>),
+    /// A wheel could not be built from its source.
+    Build(Box<SourceBuildFailure>),
     /// uv could not resolve the requirements.
     Uv(Box<coil_wheel::resolve::ResolveError>),
     /// No bytecode could be made.
@@ -91,6 +94,7 @@ impl PackError {
             PackError::Index(error) => some(&error.help()),
             PackError::Download(error) => some(&error.help()),
             PackError::Layer(error) => error.help().map(str::to_owned),
+            PackError::Build(failure) => failure.help(),
             PackError::Uv(error) => some(&error.help()),
             PackError::Bytecode(_) => None,
             PackError::Export(error) => error.help(),
@@ -120,6 +124,7 @@ impl fmt::Display for PackError {
             PackError::Index(error) => fmt::Display::fmt(error, f),
             PackError::Download(error) => fmt::Display::fmt(error, f),
             PackError::Layer(error) => fmt::Display::fmt(error, f),
+            PackError::Build(failure) => fmt::Display::fmt(failure, f),
             PackError::Uv(error) => fmt::Display::fmt(error, f),
             PackError::Bytecode(error) => fmt::Display::fmt(error, f),
             PackError::Export(error) => fmt::Display::fmt(error, f),

@@ -1,15 +1,20 @@
 //! The packages of one platform: which file each is taken from, and the layers that they become.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use coil_oci::Digest;
 use coil_plan::LayerKind;
-use coil_python::{Artifact, Choice, Diagnostic, Pinned, Problem, Target, choose};
+use coil_python::{
+    Artifact, ArtifactKind, Choice, Diagnostic, Direct, Pinned, Problem, Target, choose, without_credentials,
+};
 use coil_wheel::download::{DownloadOptions, FetchedWheel, WheelRequest, download};
 use coil_wheel::environment::Environment;
+use coil_wheel::filename::DistributionName;
 use coil_wheel::grouping;
-use coil_wheel::index::IndexClient;
+use coil_wheel::index::{FileHash, IndexClient};
 use coil_wheel::layer::{LayerBlob, LayerOptions, WheelFile, build_layers};
+use serde_json::json;
 
 use crate::base::Base;
 use crate::error::PackError;
@@ -39,7 +44,11 @@ pub(crate) enum BuildSource {
 
 impl Packer<'_> {
     /// The packages with their files: those of which a lock knows hashes alone are looked up.
-    pub(crate) fn with_files(&self, selected: &[Pinned]) -> Result<Vec<Pinned>, PackError> {
+    pub(crate) fn with_files(
+        &self,
+        selected: &[Pinned],
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Pinned>, PackError> {
         let client = IndexClient::new(self.store, self.fetcher, self.index);
         let mut filled = selected.to_vec();
         for package in filled
@@ -52,7 +61,7 @@ impl Packer<'_> {
                 .map(ToString::to_string)
                 .unwrap_or_default();
             let found = client
-                .version(package.name.as_ref(), &version)
+                .version_at(package.name.as_ref(), &version, package.index.as_deref())
                 .map_err(|error| PackError::Index(Box::new(error)))?;
             let allowed = |digest: &Option<Digest>| {
                 package.hashes.is_empty()
@@ -66,6 +75,7 @@ impl Packer<'_> {
                     url: Some(file.url),
                     sha256: file.sha256,
                     size: file.size,
+                    other_hash: file.hashes.first().map(ToString::to_string),
                     ..Artifact::named(&file.filename)
                 })
                 .collect();
@@ -81,6 +91,7 @@ impl Packer<'_> {
                 return Err(error.into());
             }
         }
+        notes.extend(client.notes());
         Ok(filled)
     }
 
@@ -90,8 +101,10 @@ impl Packer<'_> {
             threads: CONNECTIONS,
             verify: false,
         };
-        download(self.store, self.fetcher, &client, wanted, options, self.progress)
-            .map_err(|error| PackError::Download(Box::new(error)))
+        let fetched = download(self.store, self.fetcher, &client, wanted, options, self.progress)
+            .map_err(|error| PackError::Download(Box::new(error)))?;
+        client.notes().iter().for_each(|note| self.progress.note(note));
+        Ok(fetched)
     }
 
     pub(crate) fn package_layers(
@@ -100,6 +113,7 @@ impl Packer<'_> {
         base: &Base,
         environment: &Environment,
         epoch: u64,
+        direct_urls: &BTreeMap<String, String>,
     ) -> Result<Vec<LayerBlob>, PackError> {
         let sizes: Vec<(String, u64)> = fetched
             .iter()
@@ -117,7 +131,10 @@ impl Packer<'_> {
             .collect();
         let groups: Vec<Vec<WheelFile>> = grouping::group(&sizes)
             .into_iter()
-            .map(|group| group.into_iter().map(|at| wheel_file(&fetched[at])).collect())
+            .map(|group| {
+                let wheels = group.into_iter().map(|at| wheel_file(&fetched[at], direct_urls));
+                wheels.collect()
+            })
             .collect();
         let build = |interpreter| {
             let options = LayerOptions {
@@ -136,12 +153,13 @@ impl Packer<'_> {
     }
 }
 
-fn wheel_file(fetched: &FetchedWheel) -> WheelFile {
+fn wheel_file(fetched: &FetchedWheel, direct_urls: &BTreeMap<String, String>) -> WheelFile {
+    let name = DistributionName::wheel(&fetched.filename).map(|name| name.name);
     WheelFile {
         path: fetched.path.clone(),
         filename: fetched.filename.clone(),
         sha256: fetched.sha256.clone(),
-        direct_url: None,
+        direct_url: name.and_then(|name| direct_urls.get(&name).cloned()),
     }
 }
 
@@ -164,15 +182,96 @@ pub(crate) fn package_layer(made: LayerBlob) -> PlannedLayer {
     }
 }
 
+/// `direct_url.json` of each package that doesn't come from an index, by its normalised name (PEP 610).
+///
+/// A folder of this machine is named as it is in the image: the same project is the same image wherever it is packed.
+pub(crate) fn direct_urls(selected: &[Pinned]) -> BTreeMap<String, String> {
+    let text = |package: &Pinned| -> Option<String> {
+        let with_subdirectory = |mut value: serde_json::Value, subdirectory: &Option<String>| {
+            if let Some(subdirectory) = subdirectory {
+                value["subdirectory"] = subdirectory.clone().into();
+            }
+            value
+        };
+        let value = match package.direct.as_ref()? {
+            Direct::Url { url, subdirectory } => {
+                let hash = package
+                    .artifacts
+                    .iter()
+                    .find_map(|artifact| artifact.sha256.as_ref());
+                let info = match hash {
+                    Some(hash) => {
+                        json!({"hash": format!("sha256={}", hash.hex()), "hashes": {"sha256": hash.hex()}})
+                    }
+                    None => json!({}),
+                };
+                let value = json!({"url": without_credentials(url), "archive_info": info});
+                with_subdirectory(value, subdirectory)
+            }
+            Direct::Git {
+                url,
+                commit,
+                requested,
+                subdirectory,
+            } => {
+                let mut info = json!({"vcs": "git", "commit_id": commit});
+                if let Some(requested) = requested {
+                    info["requested_revision"] = requested.clone().into();
+                }
+                let plain = without_credentials(url);
+                let plain = plain.strip_prefix("git+").unwrap_or(&plain);
+                with_subdirectory(json!({"url": plain, "vcs_info": info}), subdirectory)
+            }
+            Direct::Path { path } => json!({"url": in_image(path), "archive_info": {}}),
+            Direct::Directory { path, .. } => json!({"url": in_image(path), "dir_info": {}}),
+        };
+        Some(value.to_string())
+    };
+    selected
+        .iter()
+        .filter_map(|package| Some((package.name.to_string(), text(package)?)))
+        .collect()
+}
+
+fn in_image(path: &str) -> String {
+    let parts = path.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
+    format!(
+        "file:///{}/{}",
+        crate::app_layer::APP_FOLDER,
+        parts.collect::<Vec<_>>().join("/")
+    )
+}
+
+/// A member of a workspace that is no package itself: only what it depends on is installed.
+fn is_virtual(package: &Pinned) -> bool {
+    matches!(&package.direct, Some(Direct::Directory { is_virtual: true, .. }))
+}
+
 /// The wheel of each package, or the source that one is built from.
 pub(crate) fn sources_of(
     selected: &[Pinned],
     target: &Target,
     lock_dir: &Path,
+    no_binary: &[String],
 ) -> Result<PackageSources, PackError> {
     let ranks = target.tag_ranks();
     let mut sources = PackageSources::default();
     for package in selected {
+        if is_virtual(package) {
+            continue;
+        }
+        let forced = no_binary
+            .iter()
+            .any(|name| name == ":all:" || *name == *package.name.as_ref());
+        let sdist = package
+            .artifacts
+            .iter()
+            .find(|artifact| artifact.kind == ArtifactKind::Sdist);
+        if let (true, Some(artifact)) = (forced, sdist) {
+            let source = BuildSource::Archive(artifact.clone());
+            sources.builds.push((package.clone(), source));
+            continue;
+        }
         let artifact = match choose(package, target, &ranks)? {
             Choice::Wheel(artifact) => artifact,
             Choice::Sdist(artifact) => {
@@ -200,6 +299,13 @@ pub(crate) fn sources_of(
             url: artifact.url.clone().or(local),
             sha256: artifact.sha256.clone(),
             size: artifact.size,
+            hashes: artifact
+                .other_hash
+                .as_deref()
+                .and_then(FileHash::parse)
+                .into_iter()
+                .collect(),
+            index: package.index.clone(),
         });
     }
     Ok(sources)

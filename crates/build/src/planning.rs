@@ -3,17 +3,19 @@
 //! The result is kept with a note of every file that was read for it, so an unchanged project skips all of this.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 use coil_debian::{Archive, AssembleOptions, PinnedBase, Suite};
 use coil_oci::{Arch, Digest};
 use coil_plan::LayerKind;
 use coil_python::{
-    Diagnostic, IgnoreRules, Libc, Packages, Pinned, Project, ProjectFiles, ProjectLock, ProjectWishes,
+    Diagnostic, IgnoreRules, Libc, Packages, Pinned, Project, ProjectFiles, ProjectWishes,
     PyProject, Pylock, PythonChoice, PythonVersion, ResolutionInput, Target, choose_python, debian_pythons,
 };
 use coil_wheel::bytecode::Interpreter;
-use coil_wheel::index::{IndexClient, IndexSettings};
+use coil_wheel::index::IndexClient;
 use coil_wheel::resolve::{ResolveRequest, find_uv, resolve};
 use serde::{Deserialize, Serialize};
 
@@ -24,9 +26,11 @@ use crate::error::PackError;
 use crate::layer_writer::Layer;
 use crate::lock_file::LockFile;
 use crate::platform_layers::{BaseSource, PlatformParts};
+use crate::project_index::take_logins;
 use crate::project_package::{image_name, install_files};
 use crate::recorder::{Reads, Recorder};
 use crate::request::{Chosen, PackRequest, Packer};
+use crate::source_build::build_settings;
 
 /// Records of plans. The number changes whenever the same project would be planned otherwise.
 const PLANS: &str = "pack-plan-v1";
@@ -45,6 +49,9 @@ pub(crate) struct Planned {
     pub(crate) settings: Settings,
     /// The names of all packages, by which a server is chosen.
     pub(crate) packages: Vec<Pinned>,
+    /// Folders and files of this machine that packages were built from.
+    #[serde(default)]
+    pub(crate) local_sources: BTreeMap<PathBuf, Digest>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -66,6 +73,8 @@ pub(crate) struct PlannedPlatform {
     pub(crate) base: Base,
     /// All layers but the app's, the base's among them, the lowest first.
     pub(crate) layers: Vec<PlannedLayer>,
+    /// The blob that lists the components below the app.
+    pub(crate) components: Digest,
 }
 
 /// A layer that is in the store.
@@ -104,11 +113,17 @@ struct Record {
 
 impl Planned {
     fn is_whole(&self, packer: &Packer<'_>) -> bool {
+        let unchanged =
+            |(path, digest): (&PathBuf, &Digest)| packer.local_source(path).is_ok_and(|now| now == *digest);
+        if !self.local_sources.iter().all(unchanged) {
+            return false;
+        }
         self.platforms.iter().all(|platform| {
             platform
                 .layers
                 .iter()
                 .all(|layer| packer.store.has_blob(&layer.layer.digest))
+                && packer.store.has_blob(&platform.components)
                 && platform.base.compiler.as_ref().is_none_or(|compiler| {
                     let mut blobs = compiler.layers.iter().map(|(_, blob)| &blob.digest);
                     blobs.all(|blob| packer.store.has_blob(blob))
@@ -166,11 +181,12 @@ impl Packer<'_> {
             &request.python,
             request.locked,
             request.epoch,
+            (&request.build_apt, request.build_network, &request.no_binary),
         );
         let text = format!(
             "{FORMAT} {} {settings:?} {:?}",
             env!("CARGO_PKG_VERSION"),
-            self.index.indices()
+            self.index.key()
         );
         Digest::of(text.as_bytes())
     }
@@ -185,30 +201,74 @@ impl Packer<'_> {
         let name = disk.root().display().to_string();
         let wishes = ProjectWishes::default();
         let project = Project::load(files, &name, &BTreeMap::new(), &wishes)?;
+        let index = self.project_index(&project, files, disk.root())?;
+        let packer = Packer {
+            index: &index,
+            ..*self
+        };
+        packer.plan_project(request, &project, &wishes, files, disk)
+    }
+
+    /// Plans a project with its own indices.
+    fn plan_project(
+        &self,
+        request: &PackRequest,
+        project: &Project,
+        wishes: &ProjectWishes,
+        files: &dyn ProjectFiles,
+        disk: &DiskFiles,
+    ) -> Result<(Planned, LockFile), PackError> {
         let pyproject = project.pyproject.clone();
-        let packages_from = found_in(&project);
-        let python = choose_for(request, &project)?;
+        let packages_from = found_in(project);
+        let python = choose_for(request, project)?;
         let suite = Suite::named(&python.suite).ok_or_else(|| unknown_base(&python.suite))?;
         let archs = platforms(request, pyproject.as_ref())?;
         let mut lock = LockFile::read(files, request.locked)?;
         let archive = Archive::new(self.fetcher.clone(), self.store.clone(), (self.sources)())
             .allow_expired(self.allow_expired);
+        let build = build_settings(request, pyproject.as_ref());
         let mut platforms = Vec::new();
         let mut packages = Vec::new();
+        let mut local_sources = BTreeMap::new();
         let mut notes = project.notes.clone();
         for arch in archs {
             let pinned = self.pinned_base(&archive, &mut lock, suite, arch)?;
             let for_host = self.pinned_base(&archive, &mut lock, suite, Arch::host())?;
             let target = target_of(&pinned, arch)?;
             let source = BaseSource::Debian(pinned, for_host);
-            let selected = match project.packages(&target, &wishes)? {
+            let warned = Mutex::new(Vec::new());
+            let mut selected = match project.packages(&target, wishes)? {
                 Packages::Locked(packages) => packages,
                 Packages::Unresolved(input) => {
+                    let input = self.whole_input(input, project, files)?;
                     lock.packages(&target, &input.digest(), &packages_from, || {
                         let interpreter = self.resolving_interpreter(request, &archive, &source)?;
-                        self.resolve(&input, &packages_from, &target, &interpreter, disk)
+                        let parts = PlatformParts {
+                            archive: &archive,
+                            base: &source,
+                            target: &target,
+                            selected: &[],
+                            lock_dir: disk.root(),
+                            build: &build,
+                        };
+                        self.resolving(request, &parts, &input.requirements, &|places| {
+                            let (packages, warnings) =
+                                self.resolve(&input, &packages_from, &target, &interpreter, disk, places)?;
+                            warned
+                                .lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .extend(warnings);
+                            Ok(packages)
+                        })
                     })?
                 }
+            };
+            notes.extend(warned.into_inner().unwrap_or_else(PoisonError::into_inner));
+            // Whatever is recorded from here on holds no login; requests get theirs from the settings.
+            let index = self.index.with_addresses(take_logins(&mut selected));
+            let packer = Packer {
+                index: &index,
+                ..*self
             };
             let lock_dir = disk.root().join(&project.lock_dir);
             let parts = PlatformParts {
@@ -217,9 +277,11 @@ impl Packer<'_> {
                 target: &target,
                 selected: &selected,
                 lock_dir: &lock_dir,
+                build: &build,
             };
-            let made = self.platform(request, &parts, &mut lock, &mut notes)?;
+            let made = packer.platform(request, &parts, &mut lock, &mut notes)?;
             platforms.push(made);
+            local_sources.extend(self.local_sources(&selected, &lock_dir)?);
             packages.extend(selected);
         }
         let installed = match &pyproject {
@@ -253,6 +315,7 @@ impl Packer<'_> {
             installed,
             settings: pyproject.as_ref().map(settings_of).unwrap_or_default(),
             packages,
+            local_sources,
             notes,
         };
         Ok((planned, lock))
@@ -282,7 +345,7 @@ impl Packer<'_> {
     }
 
     /// What uv asks about Python: an interpreter of this machine's architecture that runs without a container.
-    fn resolving_interpreter(
+    pub(crate) fn resolving_interpreter(
         &self,
         request: &PackRequest,
         archive: &Archive,
@@ -315,8 +378,9 @@ impl Packer<'_> {
         target: &Target,
         interpreter: &Interpreter,
         disk: &DiskFiles,
-    ) -> Result<Vec<Pinned>, PackError> {
-        let settings = self.index_for(input);
+        places: &[String],
+    ) -> Result<(Vec<Pinned>, Vec<String>), PackError> {
+        let settings = self.index.with_find_links(places);
         let client = IndexClient::new(self.store, self.fetcher, &settings);
         self.progress.note(&format!("resolving {found_in} for {target}"));
         let uv = |error| PackError::Uv(Box::new(error));
@@ -334,27 +398,18 @@ impl Packer<'_> {
             arch: target.arch,
             libc: target.libc,
             index: &settings,
+            uv: &input.uv,
             options: &options,
             environment: self.uv_environment,
             directory: disk.root(),
             offline: self.fetcher.is_offline(),
         };
-        let text = resolve(self.store, &program, interpreter, &request).map_err(uv)?;
+        let found = resolve(self.store, &program, interpreter, &request).map_err(uv)?;
         let none = (Default::default(), Default::default());
-        Ok(Pylock::parse("uv's answer", &text)?.select(target, &none.0, &none.1)?)
-    }
-
-    /// The user's indices, with those that the project itself names before them.
-    fn index_for(&self, input: &ResolutionInput) -> IndexSettings {
-        let mut settings = self.index.clone();
-        let own = &input.index;
-        if own.index_url.is_some() {
-            settings.index_url.clone_from(&own.index_url);
-        }
-        settings.extra.extend(own.extra_index_urls.iter().cloned());
-        settings.find_links.extend(own.find_links.iter().cloned());
-        settings.no_index |= own.no_index;
-        settings
+        let mut packages = Pylock::parse("uv's answer", &found.lock)?.select(target, &none.0, &none.1)?;
+        // What uv was given with a login it gives back with it.
+        take_logins(&mut packages);
+        Ok((packages, found.warnings))
     }
 }
 
@@ -367,13 +422,7 @@ pub(crate) fn unknown_base(name: &str) -> PackError {
 
 /// Where the list of packages comes from, for people.
 fn found_in(project: &Project) -> String {
-    match &project.lock {
-        ProjectLock::Uv(lock) => lock.file.clone(),
-        ProjectLock::Pylock(lock) => lock.file.clone(),
-        ProjectLock::Requirements(file) => file.file.clone(),
-        ProjectLock::Unlocked => "pyproject.toml".into(),
-        ProjectLock::NoPackages => "no dependencies".into(),
-    }
+    project.lock.found_in().to_owned()
 }
 
 fn choose_for(request: &PackRequest, project: &Project) -> Result<PythonChoice, PackError> {

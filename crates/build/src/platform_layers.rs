@@ -1,23 +1,27 @@
 //! One platform's layers below the app: base, libraries, bytecode, environment and packages, made by running the plan's graph.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use coil_debian::{Archive, PinnedBase};
+use coil_oci::Digest;
 use coil_plan::{PackOp, PackPlan, lower};
-use coil_python::{Diagnostic, Pinned, Problem, Target, no_wheel};
+use coil_python::{Pinned, Target};
 use coil_wheel::download::FetchedWheel;
 use coil_wheel::environment::Environment;
 use coil_wheel::layer::LayerBlob;
 
 use crate::base::{self, Base};
+use crate::bill_of_materials::InstalledWheel;
 use crate::debian_base;
 use crate::error::PackError;
 use crate::layer_writer::Layer;
 use crate::lock_file::LockFile;
-use crate::package_layers::{BuildSource, PackageSources, package_layer, sources_of};
+use crate::package_layers::{direct_urls, package_layer, sources_of};
 use crate::planning::{PlannedLayer, PlannedPlatform};
 use crate::request::{PackRequest, Packer};
 use crate::solver::solve;
+use crate::source_build::BuildSettings;
 
 /// What a platform's layers are made of, known before any is made.
 pub(crate) struct PlatformParts<'a> {
@@ -31,6 +35,8 @@ pub(crate) struct PlatformParts<'a> {
     pub(crate) selected: &'a [Pinned],
     /// The folder that paths in the lock start from.
     pub(crate) lock_dir: &'a Path,
+    /// How what has no wheel is built.
+    pub(crate) build: &'a BuildSettings,
 }
 
 /// Where a base comes from.
@@ -91,8 +97,14 @@ impl Packer<'_> {
             target,
             selected,
             lock_dir,
+            build,
         } = *parts;
-        let sources = sources_of(&self.with_files(selected)?, target, lock_dir)?;
+        let sources = sources_of(
+            &self.with_files(selected, notes)?,
+            target,
+            lock_dir,
+            &build.no_binary,
+        )?;
         let plan = PackPlan {
             arch: target.arch,
             base: base.name(),
@@ -106,6 +118,7 @@ impl Packer<'_> {
                 .collect(),
         };
         let graph = lower(&plan);
+        let urls = direct_urls(selected);
         let (environment, hides) = match base {
             BaseSource::Debian(pinned, _) => (Environment::standard(&pinned.python), false),
             BaseSource::Image(base) => (base.environment(), base.has_environment),
@@ -114,7 +127,9 @@ impl Packer<'_> {
             let made = match &vertex.op {
                 PackOp::Base => Made::Base(Box::new(self.base(request, archive, base)?)),
                 PackOp::Fetch => Made::Wheels(self.fetch(&sources.wheels)?),
-                PackOp::Build => Made::Wheels(self.built_wheels(parts, base_of(inputs)?, &sources)?),
+                PackOp::Build => {
+                    Made::Wheels(self.built_wheels(request, parts, base_of(inputs)?, &sources)?)
+                }
                 PackOp::Libraries => {
                     Made::Layers(self.library_layers(parts, base_of(inputs)?, &wheels_of(inputs))?)
                 }
@@ -133,6 +148,7 @@ impl Packer<'_> {
                         base_of(inputs)?,
                         &environment,
                         request.epoch,
+                        &urls,
                     )?)
                 }
             };
@@ -140,6 +156,8 @@ impl Packer<'_> {
         })?;
         let mut layers = Vec::new();
         let mut found: Option<Base> = None;
+        let mut installed: Vec<InstalledWheel> = Vec::new();
+        let mut places: BTreeMap<Digest, Digest> = BTreeMap::new();
         for (vertex, made) in graph.vertices().iter().zip(results) {
             match made {
                 Made::Base(base) => {
@@ -158,39 +176,38 @@ impl Packer<'_> {
                     if matches!(vertex.op, PackOp::Fetch) {
                         lock.found_wheels(target, &wheels);
                     }
+                    let built = matches!(vertex.op, PackOp::Build);
+                    installed.extend(wheels.into_iter().map(|wheel| InstalledWheel {
+                        wheel,
+                        layer: None,
+                        built,
+                    }));
                 }
                 Made::Packages(made) => layers.extend(made.into_iter().map(|layer| {
                     notes.extend(layer.conflicts.iter().cloned());
+                    let inside = layer.packages.iter().map(|package| package.sha256.clone());
+                    places.extend(inside.map(|wheel| (wheel, layer.diff_id.clone())));
                     package_layer(layer)
                 })),
             }
         }
         // Layers go by kind, whatever order they were made in.
         layers.sort_by_key(PlannedLayer::kind);
+        for wheel in &mut installed {
+            wheel.layer = places.get(&wheel.wheel.sha256).cloned();
+        }
+        let found = found.ok_or_else(no_base)?;
+        let pinned = match base {
+            BaseSource::Debian(pinned, _) => Some(pinned),
+            BaseSource::Image(_) => None,
+        };
+        let components = self.keep_components(&found, pinned, &layers, target, &installed)?;
         Ok(PlannedPlatform {
             arch: target.arch,
-            base: found.ok_or_else(no_base)?,
+            base: found,
             layers,
+            components,
         })
-    }
-
-    /// The wheels of the packages that have none.
-    fn built_wheels(
-        &self,
-        parts: &PlatformParts<'_>,
-        _base: &Base,
-        sources: &PackageSources,
-    ) -> Result<Vec<FetchedWheel>, PackError> {
-        match sources.builds.first() {
-            None => Ok(Vec::new()),
-            Some((package, BuildSource::Archive(_))) => Err(no_wheel(package, parts.target).into()),
-            Some((package, BuildSource::Tree)) => {
-                let message = format!("{} comes from a source tree or a repository", package.title());
-                let error = Diagnostic::new(Problem::Unsupported, message)
-                    .help("build it into a wheel and depend on that: coil installs wheels, and builds no sources yet");
-                Err(error.into())
-            }
-        }
     }
 
     /// Layers of libraries that the wheels need and the base has not.

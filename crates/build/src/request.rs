@@ -36,6 +36,12 @@ pub struct PackRequest {
     pub command: Option<CommandSetting>,
     /// Ports that the program listens on: `8000`, `8000/tcp`, `53/udp`.
     pub ports: Vec<String>,
+    /// Debian packages that sources are built with, beside those of `[tool.coil]`.
+    pub build_apt: Vec<String>,
+    /// Whether builds of sources reach the network, even where `[tool.coil]` doesn't say so.
+    pub build_network: bool,
+    /// Packages that are built from their sources even where a wheel fits; `:all:` for every one.
+    pub no_binary: Vec<String>,
     /// Whether `coil.lock` must be there and fit.
     pub locked: bool,
     /// The time of every file, in seconds since 1970.

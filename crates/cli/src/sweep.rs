@@ -9,8 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use coil_sys::process;
+
+/// How long a step's monitor may take to clear up.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is to be swept.
 #[derive(Debug, Clone)]
@@ -66,11 +70,33 @@ fn end_children(own: u32) {
         .split_whitespace()
         .filter_map(|word| word.parse::<i32>().ok())
     {
+        // A monitor of a build step ends with the connection to us, which is closed by now, and clears up after its step.
+        let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+        if name.trim_end() == "coil-monitor" && ends_soon(child) {
+            continue;
+        }
         // Not waited for yet, so the number is still its own.
         if process::kill(child, 9).is_ok() {
             let _ = process::wait(child);
         }
     }
+}
+
+/// Waits for a child that is about to end; false when it takes too long.
+fn ends_soon(child: i32) -> bool {
+    let until = Instant::now() + PATIENCE;
+    let state = || {
+        let text = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        text.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
+    };
+    while Instant::now() < until {
+        // Zombies are nobody's harm: they go with us.
+        if matches!(state(), None | Some('Z' | 'X')) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    false
 }
 
 fn entries(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {

@@ -1,14 +1,16 @@
 //! `coil pack`: an image of a Python project.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use coil_build::{Output, PackRequest};
-use coil_engine::pack::PackTarget;
+use coil_build::{BillFormat, Output, PackRequest};
+use coil_engine::Engine;
+use coil_engine::pack::{PackResult, PackTarget};
 use coil_oci::{Arch, Platform, Reference};
 use coil_python::CommandSetting;
 
+use crate::bill_file;
 use crate::environment_flags as flags;
 use crate::output;
 use crate::pack_report;
@@ -55,6 +57,24 @@ pub struct Pack {
     /// Show the whole plan, and name nothing
     #[arg(long)]
     explain: bool,
+    /// With --explain: compare with this image; without it, with the one that shares most
+    #[arg(long, value_name = "IMAGE", requires = "explain")]
+    against: Option<String>,
+    /// Write the bill of materials to a file, by its name as .spdx.json or .cdx.json; - is standard output
+    #[arg(long, value_name = "FILE", conflicts_with = "explain")]
+    sbom: Option<PathBuf>,
+    /// The format of --sbom where the name doesn't tell
+    #[arg(long, value_name = "FORMAT", requires = "sbom")]
+    sbom_format: Option<SbomFormat>,
+    /// Debian packages to build source distributions with, such as libpq-dev
+    #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
+    build_apt: Vec<String>,
+    /// Let builds of source distributions use the network
+    #[arg(long)]
+    build_network: bool,
+    /// Build these packages from their sources even where a wheel fits, or :all:
+    #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
+    no_binary: Vec<String>,
     /// Fail when coil.lock is missing or doesn't fit
     #[arg(long)]
     locked: bool,
@@ -76,23 +96,37 @@ enum PackFormat {
     Json,
 }
 
+/// The format of a bill of materials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SbomFormat {
+    Spdx,
+    Cyclonedx,
+}
+
 impl Pack {
     /// Packs and says what came of it.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let (request, target) = (self.request(settings)?, self.target()?);
+        let bill = self.bill(request.platforms.len())?;
         let engine = settings.engine()?;
         let signals = packing::take_signals()?;
         let quiet = self.quiet || self.format == PackFormat::Json;
+        let alone = bill.as_ref().is_some_and(|(file, _)| file.as_os_str() == bill_file::STDOUT);
         let manner = Manner {
             offline: self.offline,
             quiet,
         };
         let result = packing::pack(settings, &engine, &signals, &request, &target, manner)?;
+        let bills = match &bill {
+            Some((file, format)) => write_bills(&engine, &result, file, *format)?,
+            None => Vec::new(),
+        };
         match self.format {
+            _ if alone => {}
             PackFormat::Json => output::json(&pack_report::object(&result)),
-            PackFormat::Text if self.explain => result.packed.images.iter().for_each(pack_report::explain),
+            PackFormat::Text if self.explain => pack_report::explain_all(&result),
             PackFormat::Text if self.quiet => output::line(&pack_report::image_id(&result)),
-            PackFormat::Text => pack_report::summary(&result, &target),
+            PackFormat::Text => pack_report::summary(&result, &target, &bills),
         }
         Ok(0)
     }
@@ -112,9 +146,41 @@ impl Pack {
             user: self.user.clone(),
             command: self.command.clone().map(CommandSetting::Line),
             ports: self.ports.clone(),
+            build_apt: self.build_apt.clone(),
+            build_network: self.build_network,
+            no_binary: self.no_binary.clone(),
             locked: self.locked,
             epoch: settings.epoch()?,
         })
+    }
+
+    /// Where the bill of materials goes, and in which format.
+    fn bill(&self, platforms: usize) -> Result<Option<(PathBuf, BillFormat)>, Failure> {
+        let Some(file) = &self.sbom else {
+            return Ok(None);
+        };
+        let format = match self.sbom_format {
+            Some(SbomFormat::Spdx) => BillFormat::Spdx,
+            Some(SbomFormat::Cyclonedx) => BillFormat::CycloneDx,
+            None => bill_file::format_of(file).ok_or_else(|| {
+                Failure::new(format!("the name {} tells no format of a bill of materials", file.display()))
+                    .help("end it in .spdx.json or .cdx.json, or give --sbom-format spdx or cyclonedx")
+                    .code(125)
+            })?,
+        };
+        if file.as_os_str() == bill_file::STDOUT {
+            let taken = match (self.format, platforms) {
+                (PackFormat::Json, _) => Some("--format json goes to standard output too"),
+                (_, 2..) => Some("each platform has a bill of its own"),
+                _ => None,
+            };
+            if let Some(reason) = taken {
+                return Err(Failure::new(format!("--sbom - can't be: {reason}"))
+                    .help("give --sbom a file")
+                    .code(125));
+            }
+        }
+        Ok(Some((file.clone(), format)))
     }
 
     fn target(&self) -> Result<PackTarget, Failure> {
@@ -130,6 +196,7 @@ impl Pack {
             names: self.tags.iter().map(name).collect::<Result<_, _>>()?,
             outputs: self.outputs.iter().map(output).collect::<Result<_, _>>()?,
             explain: self.explain,
+            against: self.against.clone(),
         })
     }
 }
@@ -142,4 +209,29 @@ fn arch(text: &str) -> Result<Arch, Failure> {
             .help(help)
             .code(125)
     })
+}
+
+/// Writes the bill of each image; several platforms have a file each, named by the platform.
+fn write_bills(
+    engine: &Engine,
+    result: &PackResult,
+    file: &Path,
+    format: BillFormat,
+) -> Result<Vec<PathBuf>, Failure> {
+    let mut written = Vec::new();
+    let several = result.packed.images.len() > 1;
+    for image in &result.packed.images {
+        let bytes = engine.bill_of(&image.manifest, format)?;
+        if file.as_os_str() == bill_file::STDOUT {
+            output::print(&String::from_utf8_lossy(&bytes));
+            continue;
+        }
+        let path = match several {
+            true => bill_file::of_platform(file, &image.platform),
+            false => file.to_owned(),
+        };
+        bill_file::write(&path, &bytes)?;
+        written.push(path);
+    }
+    Ok(written)
 }

@@ -1,0 +1,546 @@
+//! Wheels built from source distributions, repositories and folders, by their own back ends (PEP 517), in containers.
+//!
+//! A build sees the image's base with a compiler added, an environment with the back end's own requirements, its source, and
+//! no network. What comes out is kept for good, by what it was made from: the same source for the same Python of the same
+//! system is built once, for every project.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use coil_debian::{Installed, InstalledPackage};
+use coil_oci::{Arch, Descriptor, Digest};
+use coil_python::{Pinned, PyProject, WheelName};
+use coil_wheel::download::FetchedWheel;
+use coil_wheel::filename::{normalise, same_version};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::base::{self, Base, layer_type, ownership};
+use crate::error::PackError;
+use crate::layer_writer::Layer;
+use crate::package_layers::{BuildSource, PackageSources, sources_of};
+use crate::platform_layers::{BaseSource, PlatformParts};
+use crate::request::{PackRequest, Packer};
+use crate::source_build_failure::Reason;
+use crate::source_build_resolve::needs_build;
+use crate::source_build_run::{FOLDER, LEGACY, Room, Run, Unpacked, ownership_is_ours};
+use crate::source_build_source::{Place, Source, failure, file_digest};
+
+/// Records of wheels that were built. The number changes whenever the same source would be built otherwise.
+const BUILT: &str = "built-wheel-v1";
+const FORMAT: u32 = 1;
+/// Debian's packages that every build has beside the base.
+const COMPILERS: [&str; 6] = ["gcc", "g++", "libc6-dev", "make", "pkgconf", "patch"];
+
+/// How a project's source distributions are built.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BuildSettings {
+    /// Debian packages beside the compilers.
+    pub(crate) apt: Vec<String>,
+    /// Whether builds reach the network.
+    pub(crate) network: bool,
+    /// Packages that are built even where a wheel fits; `:all:` for every one.
+    pub(crate) no_binary: Vec<String>,
+}
+
+/// What a request and `[tool.coil]` say about builds.
+pub(crate) fn build_settings(request: &PackRequest, pyproject: Option<&PyProject>) -> BuildSettings {
+    let coil = pyproject.map(|file| &file.coil);
+    let mut apt: Vec<String> = coil.map(|coil| coil.build_apt.clone()).unwrap_or_default();
+    apt.extend(request.build_apt.iter().cloned());
+    apt.sort();
+    apt.dedup();
+    let mut no_binary: Vec<String> = request
+        .no_binary
+        .iter()
+        .map(|name| no_binary_name(name))
+        .collect();
+    no_binary.sort();
+    BuildSettings {
+        apt,
+        network: request.build_network || coil.is_some_and(|coil| coil.build_network),
+        no_binary,
+    }
+}
+
+fn no_binary_name(text: &str) -> String {
+    match text {
+        ":all:" => text.to_owned(),
+        name => normalise(name),
+    }
+}
+
+/// A wheel that was built.
+#[derive(Debug, Serialize, Deserialize)]
+struct Built {
+    filename: String,
+    sha256: Digest,
+    size: u64,
+    /// What the back end needed, `name==version`.
+    requires: Vec<String>,
+}
+
+/// Builds for one platform.
+pub(crate) struct Builder<'a> {
+    pub(crate) packer: &'a Packer<'a>,
+    pub(crate) request: &'a PackRequest,
+    pub(crate) parts: &'a PlatformParts<'a>,
+    /// The base of this machine's processor that builds run in.
+    pub(crate) base: Base,
+}
+
+impl Packer<'_> {
+    /// The wheels of the packages that have none.
+    pub(crate) fn built_wheels(
+        &self,
+        request: &PackRequest,
+        parts: &PlatformParts<'_>,
+        base: &Base,
+        sources: &PackageSources,
+    ) -> Result<Vec<FetchedWheel>, PackError> {
+        let builder = Builder::new(self, request, parts, base)?;
+        let build =
+            |(package, source): &(Pinned, BuildSource)| builder.wheel(package, source, &mut Vec::new());
+        sources.builds.iter().map(build).collect()
+    }
+
+    /// Resolves a project; a package whose requirements only its build tells is built first.
+    pub(crate) fn resolving(
+        &self,
+        request: &PackRequest,
+        parts: &PlatformParts<'_>,
+        requirements: &str,
+        attempt: &dyn Fn(&[String]) -> Result<Vec<Pinned>, PackError>,
+    ) -> Result<Vec<Pinned>, PackError> {
+        // Nothing is made ready for builds unless one is needed.
+        let first = match attempt(&[]) {
+            Err(error) if needs_build(&error) => error,
+            other => return other,
+        };
+        let base = self.base(request, parts.archive, parts.base)?;
+        let builder = Builder::new(self, request, parts, &base)?;
+        let lines: Vec<String> = requirements.lines().map(|line| line.trim().to_owned()).collect();
+        let first = std::cell::Cell::new(Some(first));
+        builder.resolving(&lines, &mut Vec::new(), &|places| match first.take() {
+            Some(error) => Err(error),
+            None => attempt(places),
+        })
+    }
+}
+
+impl<'a> Builder<'a> {
+    /// A builder over a platform's base; of a foreign processor's base it takes this machine's counterpart.
+    pub(crate) fn new(
+        packer: &'a Packer<'a>,
+        request: &'a PackRequest,
+        parts: &'a PlatformParts<'a>,
+        base: &Base,
+    ) -> Result<Builder<'a>, PackError> {
+        let base = match parts.base {
+            BaseSource::Debian(_, for_host) if base.arch != Arch::host() => {
+                let host = BaseSource::Debian(for_host.clone(), for_host.clone());
+                packer.base(request, parts.archive, &host)?
+            }
+            _ => base.clone(),
+        };
+        Ok(Builder {
+            packer,
+            request,
+            parts,
+            base,
+        })
+    }
+
+    /// The wheel of one package: the one that was built before, or a new one.
+    pub(crate) fn wheel(
+        &self,
+        package: &Pinned,
+        source: &BuildSource,
+        stack: &mut Vec<String>,
+    ) -> Result<FetchedWheel, PackError> {
+        let artifact = match source {
+            BuildSource::Archive(artifact) => Some(artifact),
+            BuildSource::Tree => None,
+        };
+        let source = self.packer.source(package, artifact, self.parts.lock_dir)?;
+        if let Some(ready) = self.ready_wheel(package, &source)? {
+            return Ok(ready);
+        }
+        let key = self.key(package, &source);
+        let fetched = match self.kept(&key) {
+            Some(kept) => kept,
+            None => {
+                if stack.iter().any(|name| *name == *package.name.as_ref()) {
+                    stack.push(package.name.to_string());
+                    return Err(failure(package, Reason::Cycle(stack.clone())));
+                }
+                stack.push(package.name.to_string());
+                let built = self.build(package, &source, &key, stack)?;
+                stack.pop();
+                built
+            }
+        };
+        self.fits(package, &fetched)?;
+        Ok(fetched)
+    }
+
+    /// A direct reference may lead to a wheel.
+    fn ready_wheel(&self, package: &Pinned, source: &Source) -> Result<Option<FetchedWheel>, PackError> {
+        let Place::Archive(path) = &source.place else {
+            return Ok(None);
+        };
+        let filename = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        if !filename.ends_with(".whl") {
+            return Ok(None);
+        }
+        let size = fs::metadata(path)
+            .map_err(PackError::disk("reading a wheel"))?
+            .len();
+        let fetched = FetchedWheel {
+            path: path.clone(),
+            filename,
+            sha256: source.digest.clone(),
+            size,
+            url: None,
+        };
+        self.fits(package, &fetched)?;
+        Ok(Some(fetched))
+    }
+
+    /// Everything that decides what comes out, but for what the world may change under us.
+    fn key(&self, package: &Pinned, source: &Source) -> Digest {
+        let base = &self.base;
+        let system = match &base.image {
+            Some(image) => image.manifest.to_string(),
+            None => base.suite.clone().unwrap_or_default(),
+        };
+        let minor = base.environment().minor();
+        let build = &self.parts.build;
+        let text = format!(
+            "{FORMAT} {} {} {} {system} {minor} {} {:?} {:?} {} {}",
+            package.name,
+            source.digest,
+            source.subdirectory,
+            base.arch,
+            base.libc,
+            build.apt,
+            build.network,
+            source.has_git
+        );
+        Digest::of(text.as_bytes())
+    }
+
+    fn kept(&self, key: &Digest) -> Option<FetchedWheel> {
+        let store = self.packer.store;
+        let built: Built = serde_json::from_slice(&store.cache_get(BUILT, key.hex())?).ok()?;
+        let path = store.download_path("built-wheels", &format!("{}/{}", key.hex(), built.filename));
+        // Not synced when it was written, so it is looked at.
+        if file_digest(&path).ok()? != built.sha256 {
+            return None;
+        }
+        Some(FetchedWheel {
+            path,
+            filename: built.filename,
+            sha256: built.sha256,
+            size: built.size,
+            url: None,
+        })
+    }
+
+    /// Whether a wheel is the one that was asked for, and fits the image.
+    fn fits(&self, package: &Pinned, wheel: &FetchedWheel) -> Result<(), PackError> {
+        let target = self.parts.target;
+        let bad = |what: String| failure(package, Reason::Wheel(what));
+        let name = WheelName::parse(&wheel.filename).map_err(|error| bad(error.to_string()))?;
+        if name.rank(&target.tag_ranks()).is_none() {
+            if target.arch != Arch::host() {
+                let why = format!(
+                    "it is not pure Python ({}), so a wheel for {} must be built on such a machine, and this one is {}",
+                    wheel.filename,
+                    target.arch,
+                    Arch::host()
+                );
+                let help = format!(
+                    "pack on a machine with {}, build the wheel there and depend on it, or choose a version that has a wheel",
+                    target.arch
+                );
+                return Err(failure(
+                    package,
+                    Reason::NoContainer {
+                        why,
+                        help: Some(help),
+                    },
+                ));
+            }
+            return Err(bad(format!("{} does not fit {target}", wheel.filename)));
+        }
+        let mut parts = wheel.filename.splitn(3, '-');
+        let (found, version) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if normalise(found) != *package.name.as_ref() {
+            return Err(bad(format!("{} is another package", wheel.filename)));
+        }
+        match &package.version {
+            Some(wanted) if !same_version(version, &wanted.to_string()) && package.direct.is_none() => Err(
+                bad(format!("{} has another version than {wanted}", wheel.filename)),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn build(
+        &self,
+        package: &Pinned,
+        source: &Source,
+        key: &Digest,
+        stack: &mut Vec<String>,
+    ) -> Result<FetchedWheel, PackError> {
+        let packer = self.packer;
+        let refused = match packer.executor {
+            None => Some("containers can't be made here".to_owned()),
+            Some(executor) => executor.refusal(self.base.arch),
+        };
+        if let Some(why) = refused {
+            let help = Some(
+                "choose a version that has a wheel, or pack on Linux where containers run (`coil doctor` says what is missing)"
+                    .to_owned(),
+            );
+            return Err(failure(package, Reason::NoContainer { why, help }));
+        }
+        packer.progress.note(&format!("building {}", package.title()));
+        let room = Room::new(packer)?;
+        let outcome = self.build_in(&room, package, source, key, stack);
+        if matches!(&outcome, Ok(_)) {
+            let _ = fs::remove_file(&room.log);
+        }
+        outcome
+    }
+
+    fn build_in(
+        &self,
+        room: &Room<'_>,
+        package: &Pinned,
+        source: &Source,
+        key: &Digest,
+        stack: &mut Vec<String>,
+    ) -> Result<FetchedWheel, PackError> {
+        let run = Run {
+            builder: self,
+            package,
+            source,
+            room,
+        };
+        let mut trees = self.builder_trees(package, source.has_git)?;
+        let unpacked: Unpacked = run.parsed(run.step(&trees, &[], run.unpacking())?)?;
+        let system = run.build_system(&unpacked)?;
+        let backend = system.backend.unwrap_or_else(|| LEGACY.1.to_owned());
+        let requires = system.requires;
+        let mut wheels = self.requirements(&requires, stack)?;
+        let calling = |what: &str| {
+            json!({
+                "do": what,
+                "root": unpacked.root,
+                "backend": backend,
+                "backend_path": system.backend_path,
+                "settings": {},
+                "wheels": format!("{FOLDER}/out/wheels"),
+            })
+        };
+        let environment = self.environment_trees(&wheels)?;
+        let answer = run.step(&trees, &environment, calling("requires"))?;
+        let more = strings(&answer["requires"]);
+        let environment = if more.is_empty() {
+            environment
+        } else {
+            let all: Vec<String> = requires.iter().chain(&more).cloned().collect();
+            wheels = self.requirements(&all, stack)?;
+            self.environment_trees(&wheels)?
+        };
+        let answer = run.step(&trees, &environment, calling("build"))?;
+        trees.clear();
+        let filename = answer["wheel"].as_str().unwrap_or_default().to_owned();
+        let named = WheelName::parse(&filename);
+        if named.is_err() || filename.contains('/') {
+            let what = format!("the back end says that it made `{filename}`, which is no wheel's name");
+            return Err(failure(package, Reason::Wheel(what)));
+        }
+        let made = room.upper.join("build/out/wheels").join(&filename);
+        if !made.symlink_metadata().is_ok_and(|data| data.is_file()) {
+            let what = format!("the back end says that it made {filename}, and there is no such file");
+            return Err(failure(package, Reason::Wheel(what)));
+        }
+        let keeping = || PackError::disk("keeping a wheel");
+        let sha256 = file_digest(&made).map_err(keeping())?;
+        let size = fs::metadata(&made).map_err(keeping())?.len();
+        let path = self
+            .packer
+            .store
+            .download_path("built-wheels", &format!("{}/{filename}", key.hex()));
+        fs::set_permissions(&made, fs::Permissions::from_mode(0o644)).map_err(keeping())?;
+        if ownership_is_ours() {
+            std::os::unix::fs::lchown(&made, Some(0), Some(0)).map_err(keeping())?;
+        }
+        move_file(&made, &path).map_err(keeping())?;
+        let built = Built {
+            filename: filename.clone(),
+            sha256: sha256.clone(),
+            size,
+            requires: wheels.iter().map(pin_of).collect(),
+        };
+        let record = serde_json::to_vec(&built).unwrap_or_default();
+        self.packer
+            .store
+            .cache_put(BUILT, key.hex(), &record)
+            .map_err(keeping())?;
+        Ok(FetchedWheel {
+            path,
+            filename,
+            sha256,
+            size,
+            url: None,
+        })
+    }
+
+    /// The wheels that a back end asks for, those among them that must be built first included.
+    fn requirements(
+        &self,
+        requires: &[String],
+        stack: &mut Vec<String>,
+    ) -> Result<Vec<FetchedWheel>, PackError> {
+        if requires.is_empty() {
+            return Ok(Vec::new());
+        }
+        let target = self.base.target()?;
+        let pinned = self.resolve_requirements(requires, &target, stack)?;
+        let sources = sources_of(
+            &self.packer.with_files(&pinned, &mut Vec::new())?,
+            &target,
+            self.parts.lock_dir,
+            &[],
+        )?;
+        let mut wheels = self.packer.fetch(&sources.wheels)?;
+        for (package, source) in &sources.builds {
+            wheels.push(self.wheel(package, source, stack)?);
+        }
+        Ok(wheels)
+    }
+
+    /// The empty environment and what is installed in it, unpacked.
+    fn environment_trees(&self, wheels: &[FetchedWheel]) -> Result<Vec<PathBuf>, PackError> {
+        let packer = self.packer;
+        let environment = self.base.environment();
+        let hides = self.base.has_environment;
+        let epoch = self.request.epoch;
+        let mut trees = vec![self.tree(&base::environment_layer(
+            packer.store,
+            &environment,
+            hides,
+            epoch,
+        )?)?];
+        if !wheels.is_empty() {
+            for layer in packer.package_layers(wheels, &self.base, &environment, epoch, &BTreeMap::new())? {
+                let blob = Descriptor::new(layer_type(packer.store, &layer.digest), layer.digest, layer.size);
+                trees.push(packer.store.ensure_snapshot(&layer.diff_id, &blob, ownership())?);
+            }
+        }
+        Ok(trees)
+    }
+
+    fn tree(&self, layer: &Layer) -> Result<PathBuf, PackError> {
+        let store = self.packer.store;
+        let blob = Descriptor::new(layer_type(store, &layer.digest), layer.digest.clone(), layer.size);
+        Ok(store.ensure_snapshot(&layer.diff_id, &blob, ownership())?)
+    }
+
+    /// The root file system of builds: the base with compilers, headers, and what the project names.
+    fn builder_trees(&self, package: &Pinned, with_git: bool) -> Result<Vec<PathBuf>, PackError> {
+        let packer = self.packer;
+        let base = &self.base;
+        let mut trees = base.snapshots(packer.store)?;
+        let asked = &self.parts.build.apt;
+        let Some(suite) = &base.suite else {
+            // An image from elsewhere brings its own compiler, or has none.
+            if !asked.is_empty() {
+                let why = format!(
+                    "build-apt adds Debian's packages, and {} is not Debian",
+                    base.name
+                );
+                let help = Some("leave build-apt out, and take a base that has what the build needs".into());
+                return Err(failure(package, Reason::NoContainer { why, help }));
+            }
+            return Ok(trees);
+        };
+        let mut names: Vec<String> = COMPILERS.iter().map(ToString::to_string).collect();
+        names.extend(asked.iter().cloned());
+        names.extend(with_git.then(|| "git".to_owned()));
+        if base.image.is_none() {
+            names.push(format!("python{}-dev", base.environment().minor()));
+        }
+        let packages = base.packages.iter().map(|package| InstalledPackage {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            arch: package.arch.clone(),
+            source: package.source.clone(),
+            provides: None,
+        });
+        let mut packages: Vec<InstalledPackage> = packages.collect();
+        packages.sort();
+        let installed = Installed {
+            suite: suite.clone(),
+            arch: base.arch,
+            packages,
+        };
+        let archive = self.parts.archive;
+        let pinned = archive
+            .resolve_addition(&installed, &names, packer.progress)
+            .map_err(|error| PackError::Resolve(Box::new(error)))?;
+        let below: Vec<Digest> = base
+            .layers
+            .iter()
+            .map(|layer| layer.layer.digest.clone())
+            .collect();
+        let options = packer.assemble_options(self.request);
+        let layer = archive
+            .assemble_addition(&below, &pinned, &options, packer.progress)
+            .map_err(|error| PackError::Assemble(Box::new(error)))?;
+        let blob = Descriptor::new(layer_type(packer.store, &layer.blob), layer.blob, layer.size);
+        trees.push(packer.store.ensure_snapshot(&layer.diff_id, &blob, ownership())?);
+        Ok(trees)
+    }
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    let items = value.as_array().into_iter().flatten();
+    items
+        .filter_map(|item| item.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// `name==version` of a wheel's file name.
+fn pin_of(wheel: &FetchedWheel) -> String {
+    let mut parts = wheel.filename.splitn(3, '-');
+    let (name, version) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    format!("{}=={version}", normalise(name))
+}
+
+/// Renames, or copies between file systems; the name appears when the file is whole.
+fn move_file(from: &Path, to: &Path) -> io::Result<()> {
+    if fs::rename(from, to).is_ok() {
+        return Ok(());
+    }
+    let name = to
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let temporary = to.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    let copied = fs::copy(from, &temporary).and_then(|_| fs::rename(&temporary, to));
+    if copied.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    copied
+}
