@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use coil_oci::tar::{Entry, TarWriter};
-use coil_oci::{Descriptor, Index, Reference};
+use coil_oci::{Descriptor, Digest, Index, Manifest, Reference};
 use coil_store::{Store, StoreError};
 use serde_json::json;
 
@@ -286,6 +286,42 @@ fn docker_manifest(
     ))
 }
 
+/// What is about the images of a descriptor and goes into a layout with them.
+///
+/// Only beside images with names: from a layout with several entries a reader takes one by its name, and tools such as
+/// skopeo take an image without a name only where it is alone. An archive is always read so, and has none.
+fn referrers(
+    store: &Store,
+    descriptor: &Descriptor,
+    names: &[Reference],
+) -> Result<Vec<Descriptor>, StoreError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let images = if descriptor.is_index() {
+        store.read_index(descriptor)?.manifests
+    } else {
+        vec![descriptor.clone()]
+    };
+    Ok(images.iter().flat_map(|image| store.referrers(&image.digest)).collect())
+}
+
+fn read_manifest(blobs: &Path, entry: &Descriptor) -> Option<Manifest> {
+    serde_json::from_slice(&fs::read(blobs.join(entry.digest.hex())).ok()?).ok()
+}
+
+/// The manifests that an entry of a layout stands for.
+fn subjects_in(blobs: &Path, entry: &Descriptor) -> Vec<Digest> {
+    let mut found = vec![entry.digest.clone()];
+    if entry.is_index()
+        && let Ok(bytes) = fs::read(blobs.join(entry.digest.hex()))
+        && let Ok(index) = serde_json::from_slice::<Index>(&bytes)
+    {
+        found.extend(index.manifests.into_iter().map(|manifest| manifest.digest));
+    }
+    found
+}
+
 /// A layout in a folder: a new one, or one more image in a layout that is there.
 fn layout_folder(
     store: &Store,
@@ -306,7 +342,12 @@ fn layout_folder(
     }
     let blobs_folder = path.join("blobs/sha256");
     fs::create_dir_all(&blobs_folder).map_err(failed)?;
-    for blob in store.blobs_of(descriptor).map_err(ExportError::Store)? {
+    let referrers = referrers(store, descriptor, names).map_err(ExportError::Store)?;
+    let mut blobs = store.blobs_of(descriptor).map_err(ExportError::Store)?;
+    for referrer in &referrers {
+        blobs.extend(store.blobs_of(referrer).map_err(ExportError::Store)?);
+    }
+    for blob in blobs {
         let to = blobs_folder.join(blob.digest.hex());
         if fs::metadata(&to).is_ok_and(|meta| meta.len() == blob.size) {
             continue;
@@ -331,8 +372,21 @@ fn layout_folder(
         let same = entry.digest == descriptor.digest && !entry.annotations.contains_key(REF_NAME);
         !same && !taken.contains(&entry.annotations.get(REF_NAME).cloned())
     });
-    let mut entries: Vec<Descriptor> = kept.collect();
+    let (mut about, mut entries): (Vec<Descriptor>, Vec<Descriptor>) =
+        kept.partition(|entry| entry.artifact_type.is_some());
     entries.append(&mut index.manifests);
+    // What is about an image goes when the image's name has gone to another one.
+    let subjects: BTreeSet<Digest> = entries
+        .iter()
+        .flat_map(|entry| subjects_in(&blobs_folder, entry))
+        .collect();
+    about.retain(|entry| {
+        let subject = read_manifest(&blobs_folder, entry).and_then(|manifest| manifest.subject);
+        let fresh = referrers.iter().any(|new| new.digest == entry.digest);
+        !fresh && subject.is_none_or(|subject| subjects.contains(&subject.digest))
+    });
+    entries.append(&mut about);
+    entries.extend(referrers);
     index.manifests = entries;
     for (name, bytes) in [("oci-layout", LAYOUT.to_vec()), ("index.json", to_json(&index))] {
         let to = path.join(name);

@@ -92,6 +92,18 @@ impl Packer<'_> {
         }
         fs::read_dir(&request.dir).map_err(folder)?;
         let _lease = self.store.lease().map_err(PackError::disk("locking the store"))?;
+        // A workspace's member is packed as if its own folder had been named: its files are the app, and its lock is found above it.
+        let member = Project::member(&DiskFiles::new(&request.dir), &request.wishes)?;
+        let request = &match member {
+            None => request.clone(),
+            Some(path) => PackRequest {
+                dir: request.dir.join(path),
+                ..request.clone()
+            },
+        };
+        if !request.dir.is_dir() {
+            return Err(folder(io::Error::from(io::ErrorKind::NotFound)));
+        }
         let files = DiskFiles::new(&request.dir);
         let (planned, lock) = self.planned(request, &files)?;
         let mut notes = planned.notes.clone();
@@ -109,6 +121,9 @@ impl Packer<'_> {
             let created = timestamp::seconds(request.epoch);
             let descriptor = write_image(self.store, &platform.base, &layers, &run, &created)
                 .map_err(PackError::disk("writing the image"))?;
+            if let Some(app) = layers.last() {
+                self.keep_bills(&planned, platform, &app.layer.diff_id, &descriptor, &created)?;
+            }
             images.push(report(
                 self,
                 &planned,

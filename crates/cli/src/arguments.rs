@@ -56,6 +56,8 @@ pub enum Command {
     Inspect(commands::inspect::Inspect),
     /// Show how an image was made
     History(commands::history::History),
+    /// Show the bill of materials of an image
+    Sbom(commands::sbom::Sbom),
     /// Say what this machine can and can't do
     Doctor(commands::doctor::Doctor),
     /// Show the version

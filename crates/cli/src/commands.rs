@@ -12,6 +12,7 @@ pub mod ps;
 pub mod rm;
 pub mod rmi;
 pub mod run;
+pub mod sbom;
 pub mod stop;
 pub mod tag;
 pub mod version;
@@ -40,6 +41,7 @@ pub fn run(command: Command, settings: &Settings) -> Result<i32, Failure> {
         Command::Tag(tag) => tag.run(settings),
         Command::Inspect(inspect) => inspect.run(settings),
         Command::History(history) => history.run(settings),
+        Command::Sbom(sbom) => sbom.run(settings),
         Command::Doctor(doctor) => doctor.run(settings),
         Command::Version(version) => version.run(),
     }

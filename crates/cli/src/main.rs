@@ -2,6 +2,7 @@
 
 mod arguments;
 mod attach;
+mod bill_file;
 mod commands;
 mod environment;
 mod environment_flags;

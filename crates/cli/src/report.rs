@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use coil_build::PackError;
+use coil_engine::bills::BillError;
 use coil_engine::images::ImageError;
 use coil_engine::record::FindError;
 use coil_engine::{ContainerError, ExecError, RunError};
@@ -154,6 +155,15 @@ impl From<ImageError> for Failure {
             ImageError::Store(error) => Self::of_store(error),
             ImageError::Name(_) => Self::of(&error).help("a name is [REGISTRY/]NAME[:TAG], in small letters"),
             _ => Self::of(&error).maybe_help(error.help()),
+        }
+    }
+}
+
+impl From<BillError> for Failure {
+    fn from(error: BillError) -> Self {
+        match &error {
+            BillError::Store(error) => Self::of_store(error),
+            BillError::None { .. } => Self::of(&error).maybe_help(error.help()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Packing a project and naming what came of it.
 
+use coil_build::sharing::{Sharing, sharing};
 use coil_build::{Output, PackError, PackRequest, Packed, Packer, export};
 use coil_oci::Reference;
 
@@ -14,6 +15,8 @@ pub struct PackTarget {
     pub outputs: Vec<Output>,
     /// Make everything, name and write nothing.
     pub explain: bool,
+    /// With `explain`: the image to compare with; the one that shares most when none is named.
+    pub against: Option<String>,
 }
 
 /// A packed image and the names that it has now.
@@ -25,6 +28,8 @@ pub struct PackResult {
     pub names: Vec<Reference>,
     /// Whether the first name stood for the very same image already.
     pub unchanged: bool,
+    /// With `explain`: what each image shares with another one; none where there is nothing to compare with.
+    pub sharing: Vec<Option<Sharing>>,
 }
 
 impl Engine {
@@ -42,10 +47,16 @@ impl Engine {
         let _lease = self.store.lease().map_err(crate::store_io("locking the store"))?;
         let packed = packer.pack(request)?;
         if target.explain {
+            let shared = packed
+                .images
+                .iter()
+                .map(|image| sharing(&self.store, image, target.against.as_deref()))
+                .collect::<Result<_, _>>()?;
             return Ok(PackResult {
                 packed,
                 names: Vec::new(),
                 unchanged: false,
+                sharing: shared,
             });
         }
         let mut names = target.names.clone();
@@ -69,6 +80,7 @@ impl Engine {
             packed,
             names,
             unchanged,
+            sharing: Vec::new(),
         })
     }
 }

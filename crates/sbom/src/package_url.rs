@@ -24,6 +24,14 @@ impl PackageUrl {
         }
     }
 
+    /// A package of Alpine or what is made of it, whose name `os-release` has.
+    pub fn apk(vendor: &str, name: &str, version: &str) -> PackageUrl {
+        PackageUrl {
+            kind: "apk",
+            ..PackageUrl::deb(vendor, name, version)
+        }
+    }
+
     /// A Debian package; `vendor` is `debian` or what else `os-release` names.
     pub fn deb(vendor: &str, name: &str, version: &str) -> PackageUrl {
         PackageUrl {

@@ -88,6 +88,15 @@ impl Layout {
     fn collect(&self, index: &Value, images: &mut Vec<Image>) {
         for descriptor in index["manifests"].as_array().expect("an index has manifests") {
             let value = read_json(&self.blob(descriptor));
+            if descriptor["artifactType"].is_string() {
+                // It is about an image, and none itself; its documents are checked as blobs.
+                assert_eq!(descriptor["artifactType"], value["artifactType"]);
+                let layers = value["layers"].as_array().expect("an artifact has documents");
+                for blob in layers.iter().chain([&value["config"]]) {
+                    self.blob(blob);
+                }
+                continue;
+            }
             assert_eq!(
                 descriptor["mediaType"], value["mediaType"],
                 "descriptor and content name the same type"
