@@ -112,6 +112,31 @@ impl Archive {
         write_database(folder, &packages, &system.arch).map_err(disk)
     }
 
+    /// Fetches packages, and gives their files so that each comes after those that it needs.
+    ///
+    /// # Errors
+    /// When a package can't be had or read.
+    pub fn in_order(
+        &self,
+        system: &PinnedSystem,
+        packages: &[PinnedPackage],
+        progress: &dyn Progress,
+    ) -> Result<Vec<PathBuf>, AssembleError> {
+        let paths = self.fetch_packages(system, packages, progress)?;
+        let items: Vec<(&PinnedPackage, &PathBuf)> = packages.iter().zip(&paths).collect();
+        let controls = in_parallel(&items, MOST_UNPACKERS, |(package, path)| {
+            control_text(path).map_err(|fault| match fault {
+                PackageFault::Disk(source) => AssembleError::Store { source },
+                PackageFault::Malformed(reason) => AssembleError::Malformed {
+                    package: format!("{} {}", package.name, package.version),
+                    reason,
+                },
+            })
+        })?;
+        let order = in_order_of_need(&controls, &system.arch);
+        Ok(order.into_iter().map(|at| paths[at].clone()).collect())
+    }
+
     /// Puts files of packages where `place` says; nothing tells dpkg of them.
     ///
     /// # Errors
@@ -201,6 +226,23 @@ fn parse(
         control.ok_or("it has no control.tar")?,
         paths.ok_or("it has no data.tar")?,
     ))
+}
+
+/// The control file of a package, and no more of it.
+fn control_text(path: &Path) -> Result<String, PackageFault> {
+    let mut deb = io::BufReader::new(fs::File::open(path).map_err(PackageFault::Disk)?);
+    let mut magic = [0; 8];
+    deb.read_exact(&mut magic).map_err(PackageFault::Disk)?;
+    while let Some((name, size)) = next_member(&mut deb)? {
+        let mut member = (&mut deb).take(size);
+        if name.starts_with("control.tar") {
+            let control = read_member(&name, &mut member, &mut read_control)?;
+            return Ok(control.text("control").trim_end().to_string());
+        }
+        io::copy(&mut member, &mut io::sink()).map_err(PackageFault::Disk)?;
+        io::copy(&mut (&mut deb).take(size % 2), &mut io::sink()).map_err(PackageFault::Disk)?;
+    }
+    Err("it has no control.tar".into())
 }
 
 fn read_control(tar: &mut dyn Read) -> Result<Control, PackageFault> {

@@ -5,6 +5,7 @@
 //! | `blobs/sha256/HEX` | manifests, configurations and layers as they came or were made |
 //! | `refs-v1/NAME` | one file a name: which manifest or index it stands for |
 //! | `referrers-v1/HEX` | the artifacts about a manifest, by its digest |
+//! | `stand-ins-v1/NAME` | the same for images that stand in for others of that name |
 //! | `snapshots-v1/HEX` | a layer unpacked, by diff id |
 //! | `cache-v1/KIND/KEY` | small records of work done; the blobs that they name are kept |
 //! | `downloads-v1/KIND/…` | wheels, packages and indices as they were fetched |
@@ -22,6 +23,7 @@ use crate::Store;
 
 pub(crate) const BLOBS: &str = "blobs/sha256";
 pub(crate) const REFS: &str = "refs-v1";
+pub(crate) const STAND_INS: &str = "stand-ins-v1";
 pub(crate) const REFERRERS: &str = "referrers-v1";
 pub(crate) const SNAPSHOTS: &str = "snapshots-v1";
 pub(crate) const CACHE: &str = "cache-v1";

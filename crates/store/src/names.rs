@@ -1,4 +1,4 @@
-//! References: one file a name, in `refs-v1`.
+//! References: one file a name, in `refs-v1`; those of stand-ins in `stand-ins-v1`, a space of their own.
 
 use std::fs;
 use std::io;
@@ -71,19 +71,55 @@ impl Store {
     }
 
     pub(crate) fn read_ref(&self, reference: &Reference) -> Result<Option<(PathBuf, RefRecord)>, StoreError> {
-        let path = self.ref_path(reference);
-        match fs::read(&path) {
-            Ok(bytes) => match serde_json::from_slice(&bytes) {
-                Ok(record) => Ok(Some((path, record))),
-                // Cut short by a power loss: the name is gone, the image can be packed again.
-                Err(_) => Ok(None),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::Io {
-                doing: format!("reading {}", path.display()),
-                source: error,
-            }),
-        }
+        read_record(self.ref_path(reference))
+    }
+
+    fn stand_in_path(&self, reference: &Reference) -> PathBuf {
+        self.root().join(layout::STAND_INS).join(file_name(reference))
+    }
+
+    pub(crate) fn read_stand_in(
+        &self,
+        reference: &Reference,
+    ) -> Result<Option<(PathBuf, RefRecord)>, StoreError> {
+        read_record(self.stand_in_path(reference))
+    }
+
+    /// Lets an image stand in for the one that has this name elsewhere, until that one is here.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn set_stand_in(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        now: u64,
+    ) -> Result<(), StoreError> {
+        let record = RefRecord {
+            name: reference.canonical(),
+            descriptor: descriptor.clone(),
+            boot: Some(self.boot_id().to_owned()),
+            tagged: now,
+        };
+        self.write_ref(&self.stand_in_path(reference), &record)
+    }
+
+    /// What stands in for a name, if something does.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn get_stand_in(&self, reference: &Reference) -> Result<Option<Descriptor>, StoreError> {
+        Ok(self
+            .read_stand_in(reference)?
+            .map(|(_, record)| record.descriptor))
+    }
+
+    /// Takes a stand-in away; false when there was none.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn remove_stand_in(&self, reference: &Reference) -> Result<bool, StoreError> {
+        remove_record(&self.stand_in_path(reference))
     }
 
     /// What a name stands for, if it is a name here.
@@ -99,20 +135,21 @@ impl Store {
     /// # Errors
     /// What the disk gives.
     pub fn remove_ref(&self, reference: &Reference) -> Result<bool, StoreError> {
-        let path = self.ref_path(reference);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(StoreError::Io {
-                doing: format!("removing {}", path.display()),
-                source: error,
-            }),
-        }
+        remove_record(&self.ref_path(reference))
     }
 
     /// Every name, sorted.
     pub(crate) fn all_refs(&self) -> Result<Vec<(Reference, RefRecord)>, StoreError> {
-        let folder = self.root().join(layout::REFS);
+        self.records(layout::REFS)
+    }
+
+    /// Every stand-in's name, sorted.
+    pub(crate) fn all_stand_ins(&self) -> Result<Vec<(Reference, RefRecord)>, StoreError> {
+        self.records(layout::STAND_INS)
+    }
+
+    fn records(&self, folder: &str) -> Result<Vec<(Reference, RefRecord)>, StoreError> {
+        let folder = self.root().join(folder);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -137,5 +174,31 @@ impl Store {
         }
         found.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(found)
+    }
+}
+
+fn read_record(path: PathBuf) -> Result<Option<(PathBuf, RefRecord)>, StoreError> {
+    match fs::read(&path) {
+        Ok(bytes) => match serde_json::from_slice(&bytes) {
+            Ok(record) => Ok(Some((path, record))),
+            // Cut short by a power loss: the name is gone, the image can be made again.
+            Err(_) => Ok(None),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::Io {
+            doing: format!("reading {}", path.display()),
+            source: error,
+        }),
+    }
+}
+
+fn remove_record(path: &Path) -> Result<bool, StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::Io {
+            doing: format!("removing {}", path.display()),
+            source: error,
+        }),
     }
 }

@@ -1,0 +1,415 @@
+//! The layers of a stand-in: packages unpacked and configured in a container, and what is put on top.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use coil_debian::{PinnedPackage, PinnedSystem, TreeLayer, keep_tree};
+use coil_oci::{Descriptor, Digest, media_type};
+use coil_store::Ownership;
+
+use super::contents::{Contents, OwnFile};
+use super::name::Recipe;
+use super::normalise::normalise;
+use super::{FORMAT, StandInError, StandInMaker, python_home};
+use crate::executor::{Step, StepBind, Tail};
+
+const BASES: &str = "stand-in-base-v1";
+const CONFIGURE_BASE: &str = include_str!("../../data/stand_in/configure-base.sh");
+const ADD_PACKAGES: &str = include_str!("../../data/stand_in/add-packages.sh");
+/// All scripts, for the names of records: another script may give other bytes.
+pub(super) const SCRIPTS: [&str; 4] = [
+    CONFIGURE_BASE,
+    ADD_PACKAGES,
+    python_home::FINISH,
+    python_home::COMPILE,
+];
+/// Where scripts and lists stand inside while they run.
+const OWN: &str = ".coil";
+/// How much of a failed script's output is shown.
+const SHOWN_LINES: usize = 15;
+
+/// Files that make apt and dpkg quick and quiet in an image, by the names that guides know and remove.
+const SETTINGS: [OwnFile; 6] = [
+    OwnFile {
+        path: "usr/sbin/policy-rc.d",
+        text: "#!/bin/sh\n# No service starts when its package is installed: an image runs nothing.\nexit 101\n",
+        mode: 0o755,
+    },
+    OwnFile {
+        path: "etc/dpkg/dpkg.cfg.d/docker-apt-speedup",
+        text: "# A layer that was cut off is made again, so nothing need be synced on the way.\nforce-unsafe-io\n",
+        mode: 0o644,
+    },
+    OwnFile {
+        path: "etc/apt/apt.conf.d/docker-clean",
+        text: "// Packages that were installed take no room in the layer.\n\
+               DPkg::Post-Invoke { \"rm -f /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/*.deb \
+               /var/cache/apt/*.bin || true\"; };\n\
+               APT::Update::Post-Invoke { \"rm -f /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/*.deb \
+               /var/cache/apt/*.bin || true\"; };\n\
+               Dir::Cache::pkgcache \"\";\nDir::Cache::srcpkgcache \"\";\n",
+        mode: 0o644,
+    },
+    OwnFile {
+        path: "etc/apt/apt.conf.d/docker-no-languages",
+        text: "// Translated descriptions are not fetched.\nAcquire::Languages \"none\";\n",
+        mode: 0o644,
+    },
+    OwnFile {
+        path: "etc/apt/apt.conf.d/docker-gzip-indexes",
+        text: "// Indices stay packed.\nAcquire::GzipIndexes \"true\";\n",
+        mode: 0o644,
+    },
+    OwnFile {
+        path: "etc/apt/apt.conf.d/docker-autoremove-suggests",
+        text: "// What is only suggested keeps nothing from being removed.\nApt::AutoRemove::SuggestsImportant \"false\";\n",
+        mode: 0o644,
+    },
+];
+
+/// What a slim image leaves out, as dpkg's own setting, so that later packages leave it out too.
+const SLIM_SETTING: &str = "# Documentation and translations take no room; licences stay.\n\
+    path-exclude /usr/share/doc/*\npath-include /usr/share/doc/*/copyright\npath-exclude /usr/share/groff/*\n\
+    path-exclude /usr/share/info/*\npath-exclude /usr/share/linda/*\npath-exclude /usr/share/lintian/*\n\
+    path-exclude /usr/share/locale/*\npath-include /usr/share/locale/locale.alias\npath-exclude /usr/share/man/*\n";
+
+/// A folder that is removed in the end, whatever happens.
+struct Scratch<'a> {
+    maker: &'a StandInMaker<'a>,
+    path: PathBuf,
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        let _ = self.maker.store.remove_folder(&self.path);
+    }
+}
+
+impl StandInMaker<'_> {
+    /// The layers, the lowest first, each with what it holds; and how many were made now.
+    pub(super) fn layers(
+        &self,
+        recipe: &Recipe,
+        system: &PinnedSystem,
+        contents: &Contents,
+    ) -> Result<(Vec<(TreeLayer, String)>, usize), StandInError> {
+        let what = if recipe.slim { "slim system" } else { "system" };
+        let (base, made) = self.base(system, recipe.slim)?;
+        let mut layers = vec![(base, format!("Debian {} {what}", system.suite))];
+        let mut count = usize::from(made);
+        if !contents.is_bare() {
+            layers.push((
+                self.addition(system, contents, &layers[0].0)?,
+                contents.summary(system),
+            ));
+            count += 1;
+        }
+        Ok((layers, count))
+    }
+
+    fn scratch(&self) -> Result<Scratch<'_>, StandInError> {
+        let failed = || StandInError::disk("making a temporary folder");
+        let path = self.store.temp_path().map_err(failed())?;
+        fs::create_dir(&path).map_err(failed())?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(failed())?;
+        Ok(Scratch { maker: self, path })
+    }
+
+    /// The layer with what every system has.
+    fn base(&self, system: &PinnedSystem, slim: bool) -> Result<(TreeLayer, bool), StandInError> {
+        let mut text = format!("{FORMAT} {slim} {} {CONFIGURE_BASE}{SLIM_SETTING}\n", self.time(system));
+        for file in SETTINGS {
+            text.push_str(&format!("{} {}\n", file.path, file.text));
+        }
+        for package in &system.base {
+            text.push_str(&format!("{} {}\n", package.name, package.sha256));
+        }
+        let key = Digest::of(text.as_bytes());
+        let known = self.store.cache_get(BASES, key.hex());
+        let known = known.and_then(|bytes| serde_json::from_slice::<TreeLayer>(&bytes).ok());
+        if let Some(layer) = known.filter(|layer| self.store.has_blob(&layer.blob)) {
+            return Ok((layer, false));
+        }
+        self.check_executor()?;
+        let scratch = self.scratch()?;
+        let (tree, empty) = (scratch.path.join("tree"), scratch.path.join("empty"));
+        let failed = || StandInError::disk("filling the new system");
+        for folder in [&tree, &empty] {
+            fs::create_dir(folder).map_err(failed())?;
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(failed())?;
+        }
+        let is_kept = |path: &str| !slim || is_in_slim(path);
+        let packages = self
+            .archive
+            .unpack_system(system, &tree, &is_kept, self.threads, self.progress)
+            .map_err(|error| StandInError::Assemble(Box::new(error)))?;
+        let fill = || -> io::Result<()> {
+            for file in &SETTINGS {
+                put(&tree, file)?;
+            }
+            if slim {
+                let path = tree.join("etc/dpkg/dpkg.cfg.d/docker");
+                fs::write(path, SLIM_SETTING)?;
+            }
+            sources(&tree, &system.suite)?;
+            let own = tree.join(OWN);
+            fs::create_dir(&own)?;
+            let mut list = String::new();
+            // These two first: all others need accounts and folders.
+            let mut ordered: Vec<_> = packages.iter().filter(|package| package.has_preinst).collect();
+            ordered.sort_by_key(|package| match package.name.as_str() {
+                "base-passwd" => 0,
+                "base-files" => 1,
+                _ => 2,
+            });
+            for package in ordered {
+                list.push_str(&format!(
+                    "{} {} {} {}\n",
+                    package.name, package.version, package.arch, package.file_name
+                ));
+            }
+            fs::write(own.join("packages"), list)?;
+            fs::write(own.join("run"), CONFIGURE_BASE)
+        };
+        fill().map_err(failed())?;
+        self.progress.note("configuring Debian's packages");
+        self.run(vec![empty], &tree, &["sh", "/.coil/run"], Vec::new())?;
+        let layer = self.keep(&tree, system, true)?;
+        let record = serde_json::to_vec(&layer).unwrap_or_default();
+        let kept = self.store.cache_put(BASES, key.hex(), &record);
+        kept.map_err(StandInError::disk("keeping a record of the system"))?;
+        Ok((layer, true))
+    }
+
+    /// The layer with what the image is for.
+    fn addition(
+        &self,
+        system: &PinnedSystem,
+        contents: &Contents,
+        base: &TreeLayer,
+    ) -> Result<TreeLayer, StandInError> {
+        self.check_executor()?;
+        let failed = || StandInError::disk("filling the image");
+        let blob = Descriptor::new(media_type::LAYER_GZIP, base.blob.clone(), base.size);
+        let lower = self
+            .store
+            .ensure_snapshot(&base.diff_id, &blob, Ownership::Layer)?;
+        let scratch = self.scratch()?;
+        let upper = scratch.path.join("upper");
+        fs::create_dir(&upper).map_err(failed())?;
+        fs::set_permissions(&upper, fs::Permissions::from_mode(0o755)).map_err(failed())?;
+        let debs = self
+            .archive
+            .in_order(system, &system.added, self.progress)
+            .map_err(|error| StandInError::Assemble(Box::new(error)))?;
+        let own = upper.join(OWN);
+        let inside = "/.coil/debs";
+        let fill = || -> io::Result<()> {
+            fs::create_dir(&own)?;
+            let mut list = String::new();
+            for path in &debs {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                list.push_str(&format!("{inside}/{name}\n"));
+            }
+            fs::write(own.join("packages"), list)?;
+            for file in &contents.given {
+                put(&own, file)?;
+            }
+            for (name, script) in [("before", contents.before), ("after", contents.after)] {
+                if let Some(text) = script {
+                    let (path, mode) = (name, 0o755);
+                    put(&own, &OwnFile { path, text, mode })?;
+                }
+            }
+            fs::write(own.join("run"), ADD_PACKAGES)
+        };
+        fill().map_err(failed())?;
+        let mut binds = Vec::new();
+        if let Some(folder) = debs.first().and_then(|path| path.parent()) {
+            self.progress
+                .note(&format!("installing {} more packages", debs.len()));
+            binds.push(StepBind {
+                source: folder.to_owned(),
+                target: inside.into(),
+                read_only: true,
+            });
+        }
+        self.run(vec![lower.clone()], &upper, &["sh", "/.coil/run"], binds)?;
+        for file in &contents.files {
+            put(&upper, file).map_err(failed())?;
+        }
+        if let Some(minor) = contents.python {
+            self.progress.note("putting Python into /usr/local");
+            let wheels = python_home::fill(self, system, minor, &upper)?;
+            let mut words = vec!["sh", "/.coil/finish", minor];
+            words.extend(wheels);
+            self.run(vec![lower], &upper, &words, Vec::new())?;
+        }
+        self.keep(&upper, system, false)
+    }
+
+    /// Makes a layer of a folder, without what time and chance left in it.
+    fn keep(&self, folder: &Path, system: &PinnedSystem, is_base: bool) -> Result<TreeLayer, StandInError> {
+        self.progress.note("writing the layer");
+        normalise(folder, self.time(system), is_base)
+            .map_err(StandInError::disk("clearing up the new system"))?;
+        keep_tree(self.store, folder, self.time(system), self.threads)
+            .map_err(StandInError::disk("writing the layer"))
+    }
+
+    fn check_executor(&self) -> Result<(), StandInError> {
+        let reason = match self.executor {
+            None => Some("no container can be made here".to_owned()),
+            Some(executor) => executor.refusal(self.arch),
+        };
+        let reason = reason.or_else(|| {
+            (!self.is_root).then(|| {
+                "they give files to other users, and an ordinary user's container has but one".to_owned()
+            })
+        });
+        match reason {
+            Some(reason) => Err(StandInError::NoContainer { reason }),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs a script in the new system, with no network.
+    fn run(
+        &self,
+        lower: Vec<PathBuf>,
+        upper: &Path,
+        words: &[&str],
+        binds: Vec<StepBind>,
+    ) -> Result<(), StandInError> {
+        let Some(executor) = self.executor else {
+            return Ok(());
+        };
+        let argv = words.iter().map(ToString::to_string).collect();
+        let mut step = Step::new(self.arch, lower, upper.to_owned(), argv);
+        step.binds = binds;
+        for (name, value) in [
+            ("DEBIAN_FRONTEND", "noninteractive"),
+            ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
+            ("LC_ALL", "C.UTF-8"),
+            ("HOME", "/root"),
+            ("TZ", "UTC"),
+        ] {
+            step.env.insert(name.into(), value.into());
+        }
+        let tail = Tail::default();
+        let end = executor.run(&step, &mut |printed| tail.push(printed));
+        let end = end.map_err(StandInError::Step)?;
+        if end.is_success() {
+            return Ok(());
+        }
+        let lines = tail.lines(400);
+        let package = lines.iter().rev().find_map(|line| {
+            let rest = line.strip_prefix("dpkg: error processing ")?;
+            let name = rest.trim_start_matches("package ").trim_start_matches("archive ");
+            name.split([' ', ':']).next()
+        });
+        let preparing = lines
+            .iter()
+            .rev()
+            .find_map(|line| line.strip_prefix("coil: preparing "));
+        let what = match package.or(preparing) {
+            Some(package) => format!("the scripts of the Debian package `{package}`"),
+            None => "the configuration of the new system".to_owned(),
+        };
+        let from = lines.len().saturating_sub(SHOWN_LINES);
+        Err(StandInError::Script {
+            what,
+            code: end.code,
+            output: lines[from..].to_vec(),
+        })
+    }
+
+    /// Puts files of packages elsewhere; see [`coil_debian::Archive::unpack_files`].
+    pub(super) fn unpack_files(
+        &self,
+        system: &PinnedSystem,
+        packages: &[PinnedPackage],
+        folder: &Path,
+        place: coil_debian::Place<'_>,
+    ) -> Result<(), StandInError> {
+        self.archive
+            .unpack_files(system, packages, folder, place, self.progress)
+            .map_err(|error| StandInError::Assemble(Box::new(error)))
+    }
+}
+
+/// Whether a path is unpacked into a slim system: the same that [`SLIM_SETTING`] says.
+fn is_in_slim(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("usr/share/") else {
+        return true;
+    };
+    let (folder, below) = rest.split_once('/').unwrap_or((rest, ""));
+    match folder {
+        "doc" => below.is_empty() || (below.ends_with("/copyright") && below.matches('/').count() == 1),
+        "groff" | "info" | "linda" | "lintian" | "man" => below.is_empty(),
+        "locale" => below.is_empty() || below == "locale.alias",
+        _ => true,
+    }
+}
+
+pub(super) fn put(folder: &Path, file: &OwnFile) -> io::Result<()> {
+    let path = folder.join(file.path);
+    if let Some(above) = path.parent()
+        && !above.is_dir()
+    {
+        fs::create_dir_all(above)?;
+    }
+    let mut out = fs::File::create(&path)?;
+    out.write_all(file.text.as_bytes())?;
+    out.set_permissions(fs::Permissions::from_mode(file.mode))
+}
+
+/// Debian's public mirrors: where the packages came from here is this machine's own affair.
+fn sources(tree: &Path, suite: &str) -> io::Result<()> {
+    let keyring = ["pgp", "gpg"]
+        .into_iter()
+        .map(|ending| format!("usr/share/keyrings/debian-archive-keyring.{ending}"))
+        .find(|path| tree.join(path).symlink_metadata().is_ok());
+    let keyring = keyring.unwrap_or_else(|| "usr/share/keyrings/debian-archive-keyring.gpg".into());
+    let mut text = String::new();
+    let mut part = |uri: &str, suites: String| {
+        text.push_str(&format!(
+            "Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main\nSigned-By: /{keyring}\n"
+        ));
+    };
+    if suite == "sid" {
+        part(coil_debian::PUBLIC_MIRROR, suite.to_owned());
+    } else {
+        part(coil_debian::PUBLIC_MIRROR, format!("{suite} {suite}-updates"));
+        part(coil_debian::PUBLIC_SECURITY_MIRROR, format!("{suite}-security"));
+        text = text.replacen("\nTypes: deb", "\n\nTypes: deb", 1);
+    }
+    let path = tree.join("etc/apt/sources.list.d/debian.sources");
+    if let Some(above) = path.parent() {
+        fs::create_dir_all(above)?;
+    }
+    fs::write(path, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slim_leaves_out_what_dpkg_would() {
+        for (path, kept) in [
+            ("usr/share/man/man1/ls.1.gz", false),
+            ("usr/share/man", true),
+            ("usr/share/doc/a/copyright", true),
+            ("usr/share/doc/a/b/copyright", false),
+            ("usr/share/doc/a", false),
+            ("usr/share/locale/de/x.mo", false),
+            ("usr/share/locale/locale.alias", true),
+            ("usr/bin/man", true),
+        ] {
+            assert_eq!(is_in_slim(path), kept, "{path}");
+        }
+    }
+}
