@@ -7,7 +7,9 @@ use std::path::Path;
 
 use coil_oci::{Descriptor, Digest, Index, Reference, media_type, timestamp};
 use coil_plan::LayerKind;
-use coil_python::{CommandSetting, Diagnostic, IgnoreRules, ProjectFiles, PyProject, StartSearch, Verdict};
+use coil_python::{
+    CommandSetting, Diagnostic, IgnoreRules, Project, ProjectFiles, PyProject, StartSearch, Verdict,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::app_layer::{AppCompiler, AppOptions, Attempt, app_layer};
@@ -102,7 +104,10 @@ impl Packer<'_> {
             },
         };
         if !request.dir.is_dir() {
-            return Err(folder(io::Error::from(io::ErrorKind::NotFound)));
+            return Err(PackError::Folder {
+                path: request.dir.clone(),
+                source: io::Error::from(io::ErrorKind::NotFound),
+            });
         }
         let files = DiskFiles::new(&request.dir);
         let (planned, lock) = self.planned(request, &files)?;

@@ -53,6 +53,9 @@ pub(crate) struct Planned {
     #[serde(default)]
     pub(crate) local_sources: BTreeMap<PathBuf, Digest>,
     pub(crate) notes: Vec<String>,
+    /// The variables that requirements files name, each with its value's digest.
+    #[serde(default)]
+    pub(crate) variables: BTreeMap<String, Digest>,
 }
 
 /// What `[tool.coil]` sets for the image.
@@ -115,7 +118,11 @@ impl Planned {
     fn is_whole(&self, packer: &Packer<'_>) -> bool {
         let unchanged =
             |(path, digest): (&PathBuf, &Digest)| packer.local_source(path).is_ok_and(|now| now == *digest);
-        if !self.local_sources.iter().all(unchanged) {
+        let same = |(name, digest): (&String, &Digest)| {
+            let now = packer.variables.get(name);
+            now.is_some_and(|value| Digest::of(value.as_bytes()) == *digest)
+        };
+        if !self.local_sources.iter().all(unchanged) || !self.variables.iter().all(same) {
             return false;
         }
         self.platforms.iter().all(|platform| {
@@ -181,6 +188,7 @@ impl Packer<'_> {
             &request.python,
             request.locked,
             request.epoch,
+            &request.wishes,
             (&request.build_apt, request.build_network, &request.no_binary),
         );
         let text = format!(
@@ -199,8 +207,8 @@ impl Packer<'_> {
         disk: &DiskFiles,
     ) -> Result<(Planned, LockFile), PackError> {
         let name = disk.root().display().to_string();
-        let wishes = ProjectWishes::default();
-        let project = Project::load(files, &name, &BTreeMap::new(), &wishes)?;
+        let wishes = request.wishes.clone();
+        let project = Project::load(files, &name, self.variables, &wishes)?;
         let index = self.project_index(&project, files, disk.root())?;
         let packer = Packer {
             index: &index,
@@ -285,6 +293,8 @@ impl Packer<'_> {
             packages.extend(selected);
         }
         let installed = match &pyproject {
+            // Groups alone: the project lies beside them and isn't installed.
+            Some(_) if !wishes.only_groups.is_empty() => Vec::new(),
             Some(pyproject) => install_files(pyproject, files, &platforms, &mut notes)?,
             None => Vec::new(),
         };
@@ -317,8 +327,22 @@ impl Packer<'_> {
             packages,
             local_sources,
             notes,
+            variables: self.values_of(project),
         };
         Ok((planned, lock))
+    }
+
+    /// The variables that a project's requirements files name, with their values' digests.
+    fn values_of(&self, project: &Project) -> BTreeMap<String, Digest> {
+        let named = match &project.lock {
+            coil_python::ProjectLock::Requirements(file) => &file.variables,
+            _ => return BTreeMap::new(),
+        };
+        let value = |name: &String| {
+            let value = self.variables.get(name)?;
+            Some((name.clone(), Digest::of(value.as_bytes())))
+        };
+        named.iter().filter_map(value).collect()
     }
 
     pub(crate) fn assemble_options(&self, request: &PackRequest) -> AssembleOptions {

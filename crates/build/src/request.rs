@@ -8,7 +8,7 @@ use coil_debian::SourcesConfig;
 use coil_fetch::{Fetcher, Progress};
 use coil_oci::{Arch, Descriptor, Digest, Reference};
 use coil_plan::LayerKind;
-use coil_python::CommandSetting;
+use coil_python::{CommandSetting, ProjectWishes};
 use coil_store::Store;
 use coil_wheel::index::IndexSettings;
 use serde::Serialize;
@@ -42,6 +42,8 @@ pub struct PackRequest {
     pub build_network: bool,
     /// Packages that are built from their sources even where a wheel fits; `:all:` for every one.
     pub no_binary: Vec<String>,
+    /// What of the project's lock is packed: extras, groups, the workspace's member.
+    pub wishes: ProjectWishes,
     /// Whether `coil.lock` must be there and fit.
     pub locked: bool,
     /// The time of every file, in seconds since 1970.
@@ -64,6 +66,8 @@ pub struct Packer<'a> {
     pub uv: Option<&'a Path>,
     /// Environment for uv: certificates, proxies, the netrc file.
     pub uv_environment: &'a [(OsString, OsString)],
+    /// The values for `${NAME}` in requirements files.
+    pub variables: &'a BTreeMap<String, String>,
     /// Who is told what happens.
     pub progress: &'a dyn Progress,
     /// Runs what must run in a container; none where no container can be made.

@@ -16,6 +16,7 @@ mod progress;
 mod quantity;
 mod report;
 mod run_root;
+mod selection_flags;
 mod settings;
 mod signals;
 mod sweep;

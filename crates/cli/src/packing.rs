@@ -46,7 +46,9 @@ pub fn pack(
     let fetcher = Fetcher::new(network.fetch);
     let screen = Screen::new();
     let progress: &dyn Progress = if manner.quiet { &NoProgress } else { &screen };
+    let variables = settings.environment().texts().collect();
     let packer = Packer {
+        variables: &variables,
         store: engine.store(),
         fetcher: &fetcher,
         index: &network.index,

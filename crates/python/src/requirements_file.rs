@@ -1,6 +1,6 @@
 //! requirements.txt, whole (pip's "Requirements File Format").
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use coil_oci::Digest;
 use pep440_rs::Operator;
@@ -31,6 +31,8 @@ pub struct RequirementsFile {
     pub index: IndexOptions,
     /// All files that were read, the first one first.
     pub files: Vec<String>,
+    /// The names of the variables that were put in.
+    pub variables: BTreeSet<String>,
     /// Options that have no meaning here and were passed over, with their places.
     pub ignored: Vec<String>,
 }
@@ -430,7 +432,7 @@ impl Reader<'_> {
     }
 
     /// Puts in `${NAME}`; only capitals, digits and `_`, as pip has it.
-    fn expand(&self, file: &str, line: &Logical) -> Result<String, Diagnostic> {
+    fn expand(&mut self, file: &str, line: &Logical) -> Result<String, Diagnostic> {
         let mut rest = line.text.as_str();
         let mut expanded = String::new();
         while let Some(start) = rest.find("${") {
@@ -448,7 +450,10 @@ impl Reader<'_> {
                 continue;
             }
             match self.variables.get(name) {
-                Some(value) => expanded.push_str(value),
+                Some(value) => {
+                    expanded.push_str(value);
+                    self.found.variables.insert(name.to_owned());
+                }
                 None => {
                     return Err(wrong(file, line, &format!("the variable {name} is not set"))
                         .help(format!("set {name} in the environment")));

@@ -16,6 +16,7 @@ use crate::output;
 use crate::pack_report;
 use crate::packing::{self, Manner};
 use crate::report::Failure;
+use crate::selection_flags::SelectionFlags;
 use crate::settings::Settings;
 
 /// Arguments of `coil pack`.
@@ -75,6 +76,8 @@ pub struct Pack {
     /// Build these packages from their sources even where a wheel fits, or :all:
     #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
     no_binary: Vec<String>,
+    #[command(flatten)]
+    selection: SelectionFlags,
     /// Fail when coil.lock is missing or doesn't fit
     #[arg(long)]
     locked: bool,
@@ -149,6 +152,7 @@ impl Pack {
             build_apt: self.build_apt.clone(),
             build_network: self.build_network,
             no_binary: self.no_binary.clone(),
+            wishes: self.selection.wishes()?,
             locked: self.locked,
             epoch: settings.epoch()?,
         })
