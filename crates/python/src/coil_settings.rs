@@ -23,6 +23,7 @@ pub const KEYS: &[&str] = &[
     "apt",
     "build-apt",
     "build-network",
+    "bytecode",
     "include",
     "exclude",
     "extras",
@@ -60,6 +61,8 @@ pub struct CoilSettings {
     pub build_apt: Vec<String>,
     /// `build-network`: whether builds of source distributions reach the network.
     pub build_network: bool,
+    /// `bytecode`: whether bytecode is shipped; it is, unless the project says no.
+    pub bytecode: Option<bool>,
     /// `include`: patterns of files to ship although they would be left out.
     pub include: Vec<String>,
     /// `exclude`: patterns of files to leave out.
@@ -138,6 +141,7 @@ pub(crate) fn read(table: &Table<'_, '_>) -> Result<CoilSettings, Diagnostic> {
         apt: table.strings("apt")?,
         build_apt: table.strings("build-apt")?,
         build_network: table.boolean("build-network")?.unwrap_or(false),
+        bytecode: table.boolean("bytecode")?,
         include: table.strings("include")?,
         exclude: table.strings("exclude")?,
         extras: names(table, "extras")?,
