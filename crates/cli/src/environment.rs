@@ -44,6 +44,15 @@ impl Environment {
         self.get(name).map(|value| value.to_string_lossy().into_owned())
     }
 
+    /// All variables that are set, as text.
+    pub fn texts(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        let text = |value: &OsString| value.to_string_lossy().into_owned();
+        self.variables
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(move |(name, value)| (text(name), text(value)))
+    }
+
     /// The first of these variables that is set.
     pub fn first(&self, names: &[&str]) -> Option<String> {
         names.iter().find_map(|name| self.text(name))

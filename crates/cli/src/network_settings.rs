@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coil_fetch::{FetchSettings, parse_netrc};
-use coil_wheel::index::IndexSettings;
 
 use crate::environment::Environment;
 use crate::pip_settings::PipSettings;
@@ -15,8 +14,6 @@ use crate::pip_settings::PipSettings;
 pub struct NetworkSettings {
     /// For the HTTP client.
     pub fetch: FetchSettings,
-    /// The package indices.
-    pub index: IndexSettings,
     /// uv, where it is installed.
     pub uv: Option<PathBuf>,
     /// Environment for uv.
@@ -70,7 +67,6 @@ impl NetworkSettings {
                 }),
                 ..usual
             },
-            index: pip.index,
             uv: program("uv", &environment.search_path()),
             uv_environment,
         }

@@ -1,20 +1,20 @@
-//! Package indices as pip and uv are told of them: `pip.conf`, `PIP_*`, `UV_*`.
+//! Package indices as pip is told of them: `pip.conf` and `PIP_*`.
 //!
 //! Files in pip's order, a later one wins: the machine's, the user's (not with `PIP_CONFIG_FILE`), the virtual
-//! environment's, `PIP_CONFIG_FILE`. Variables win over files, and uv's over pip's.
+//! environment's, `PIP_CONFIG_FILE`. Variables win over files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use coil_wheel::index::IndexSettings;
+use coil_wheel::index::{Index, IndexLayer};
 
 use crate::environment::Environment;
 
-/// What pip and uv are told.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What pip is told.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct PipSettings {
     /// The indices.
-    pub index: IndexSettings,
+    pub index: IndexLayer,
     /// A bundle of certificate authorities.
     pub cert: Option<PathBuf>,
     /// Seconds to wait for a server.
@@ -22,7 +22,7 @@ pub struct PipSettings {
 }
 
 /// Reads a file; none where it can't.
-type ReadFile<'a> = &'a dyn Fn(&Path) -> Option<String>;
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> Option<String>;
 
 impl PipSettings {
     /// Reads the files and the variables.
@@ -46,38 +46,32 @@ impl PipSettings {
                 .map(str::to_owned)
                 .collect()
         };
-        // uv's names for indices (`name=https://…`) say nothing here.
-        let without_name = |entry: String| match entry.split_once('=') {
-            Some((name, url)) if !name.contains("://") => url.to_owned(),
-            _ => entry,
+        let is_true =
+            |text: String| ["1", "true", "yes", "on", "y", "t"].contains(&text.to_ascii_lowercase().as_str());
+        let found_in = |name: &str| {
+            let variable = format!("PIP_{}", name.to_ascii_uppercase().replace('-', "_"));
+            match environment.text(&variable) {
+                Some(_) => variable,
+                None => "pip.conf".to_owned(),
+            }
         };
-        let uv_main = environment
-            .first(&["UV_DEFAULT_INDEX", "UV_INDEX_URL"])
-            .map(without_name);
-        let mut extra: Vec<String> = list(environment.text("UV_INDEX"))
-            .into_iter()
-            .map(without_name)
+        let extra = list(pip("extra-index-url"));
+        let mut indexes: Vec<Index> = extra
+            .iter()
+            .map(|url| Index::at(url, &found_in("extra-index-url")))
             .collect();
-        extra.extend(list(environment.text("UV_EXTRA_INDEX_URL")));
-        extra.extend(list(pip("extra-index-url")));
-        let mut find_links: Vec<String> = list(pip("find-links"));
-        let uv_links = environment.text("UV_FIND_LINKS").unwrap_or_default();
-        find_links.extend(
-            uv_links
-                .split([',', ' '])
-                .filter(|link| !link.is_empty())
-                .map(str::to_owned),
-        );
-        let is_true = |text: Option<String>| {
-            let text = text.unwrap_or_default().to_ascii_lowercase();
-            ["1", "true", "yes", "on", "y", "t"].contains(&text.as_str())
-        };
+        indexes.extend(pip("index-url").map(|url| Index::default_at(&url, &found_in("index-url"))));
+        // pip's own default asks a keyring only where one is at hand; only a program that is named is a wish.
+        let keyring = pip("keyring-provider")
+            .filter(|provider| !["auto", "disabled", "import"].contains(&provider.as_str()));
         Self {
-            index: IndexSettings {
-                index_url: uv_main.or_else(|| pip("index-url")),
-                extra,
-                find_links,
-                no_index: is_true(pip("no-index")) || is_true(environment.text("UV_NO_INDEX")),
+            index: IndexLayer {
+                indexes,
+                find_links: list(pip("find-links")),
+                no_index: pip("no-index").map(is_true),
+                keyring,
+                insecure_hosts: list(pip("trusted-host")),
+                ..IndexLayer::default()
             },
             cert: pip("cert").map(PathBuf::from),
             timeout: pip("timeout")
@@ -177,9 +171,14 @@ mod tests {
 
     const USER: &str = "/home/me/.config/pip/pip.conf";
 
+    fn main(settings: &PipSettings) -> Option<&str> {
+        let index = settings.index.indexes.iter().find(|index| index.default)?;
+        Some(index.url.as_str())
+    }
+
     #[test]
     fn nothing_said_is_nothing_set() {
-        assert_eq!(read(&[("HOME", "/home/me")], &[]), PipSettings::default());
+        assert!(read(&[("HOME", "/home/me")], &[]) == PipSettings::default());
     }
 
     #[test]
@@ -197,24 +196,24 @@ mod tests {
             ("/chosen", "[global]\ntimeout = 60\n"),
         ];
         let settings = read(&[("HOME", "/home/me")], &files);
-        assert_eq!(settings.index.index_url.as_deref(), Some("https://mine/"));
+        assert_eq!(main(&settings), Some("https://mine/"));
         assert_eq!(settings.index.find_links, ["/a", "/b"]);
         assert_eq!(settings.cert.as_deref(), Some(Path::new("/etc/ca.pem")));
 
         // A file that is named takes the user's place, not the machine's.
         let settings = read(&[("HOME", "/home/me"), ("PIP_CONFIG_FILE", "/chosen")], &files);
-        assert_eq!(settings.index.index_url.as_deref(), Some("https://machine/"));
+        assert_eq!(main(&settings), Some("https://machine/"));
         assert_eq!(settings.timeout, Some(60));
 
         let settings = read(&[("HOME", "/home/me"), ("PIP_CONFIG_FILE", "/dev/null")], &files);
-        assert_eq!(settings, PipSettings::default());
+        assert!(settings == PipSettings::default());
     }
 
     #[test]
-    fn variables_win_over_files_and_uvs_over_pips() {
+    fn variables_win_over_files() {
         let files = [(
             USER,
-            "[global]\nextra-index-url = https://file/\nno-index = true\n",
+            "[global]\nextra-index-url = https://file/\nno-index = true\ntrusted-host = a.example b.example\n",
         )];
         let variables = [
             ("HOME", "/home/me"),
@@ -222,21 +221,19 @@ mod tests {
             ("PIP_EXTRA_INDEX_URL", "https://one/ https://two/"),
             ("PIP_NO_INDEX", "0"),
             ("PIP_CERT", "/ca.pem"),
+            ("PIP_KEYRING_PROVIDER", "subprocess"),
         ];
         let settings = read(&variables, &files);
-        assert_eq!(settings.index.index_url.as_deref(), Some("https://pip/"));
-        assert_eq!(settings.index.extra, ["https://one/", "https://two/"]);
-        assert!(!settings.index.no_index);
+        assert_eq!(main(&settings), Some("https://pip/"));
+        let extra: Vec<&str> = settings.index.indexes[..2]
+            .iter()
+            .map(|index| index.url.as_str())
+            .collect();
+        assert_eq!(extra, ["https://one/", "https://two/"]);
+        assert_eq!(settings.index.indexes[0].found_in, "PIP_EXTRA_INDEX_URL");
+        assert_eq!(settings.index.no_index, Some(false));
+        assert_eq!(settings.index.keyring.as_deref(), Some("subprocess"));
+        assert_eq!(settings.index.insecure_hosts, ["a.example", "b.example"]);
         assert_eq!(settings.cert.as_deref(), Some(Path::new("/ca.pem")));
-
-        let uv = [
-            ("PIP_INDEX_URL", "https://pip/"),
-            ("UV_INDEX_URL", "https://old-uv/"),
-            ("UV_DEFAULT_INDEX", "main=https://uv/?a=b"),
-            ("UV_INDEX", "inner=https://inner/ https://plain/?x=y"),
-        ];
-        let settings = read(&uv, &[]);
-        assert_eq!(settings.index.index_url.as_deref(), Some("https://uv/?a=b"));
-        assert_eq!(settings.index.extra, ["https://inner/", "https://plain/?x=y"]);
     }
 }

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use coil_engine::{Engine, EngineOptions};
 use coil_store::{Store, StoreOptions};
 use coil_sys::process::{effective_gid, effective_uid};
+use coil_wheel::index::IndexSettings;
 
 use crate::environment::Environment;
+use crate::index_settings::{self, IndexFlags, Sources};
 use crate::network_settings::NetworkSettings;
 use crate::report::Failure;
 use crate::run_root;
@@ -95,6 +97,22 @@ impl Settings {
             .text("COIL_OFFLINE")
             .is_some_and(|text| text != "0" && text != "false");
         NetworkSettings::read(&self.environment, offline || said)
+    }
+
+    /// Where packages come from.
+    ///
+    /// # Errors
+    /// When a flag, a variable or a file of uv's cannot be understood.
+    pub fn index(&self, flags: &IndexFlags) -> Result<IndexSettings, Failure> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let sources = Sources {
+            environment: &self.environment,
+            directory: &directory,
+            now: now.map_or(0, |now| now.as_secs()),
+            read_file: &|path| fs::read_to_string(path).ok(),
+        };
+        index_settings::read(flags, &sources)
     }
 
     /// The time of every file in an image, in seconds since 1970.

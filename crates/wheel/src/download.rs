@@ -11,7 +11,7 @@ use coil_store::Store;
 use serde::{Deserialize, Serialize};
 
 use crate::filename::DistributionName;
-use crate::index::{IndexClient, IndexError, IndexFile, without_login};
+use crate::index::{AccessHelp, FileHash, IndexClient, IndexError, IndexFile, without_login};
 use crate::layer::parallel;
 
 /// The folder of downloads, and of records about addresses whose hash only a download told.
@@ -19,7 +19,7 @@ const KIND: &str = "wheels";
 const ADDRESSES: &str = "wheel-address-v1";
 
 /// A wheel that is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WheelRequest {
     /// The project's name.
     pub name: String,
@@ -33,6 +33,10 @@ pub struct WheelRequest {
     pub sha256: Option<Digest>,
     /// Its size in bytes, where the lock tells.
     pub size: Option<u64>,
+    /// Its hashes by other algorithms, the strongest first; the first is checked where there is no digest.
+    pub hashes: Vec<FileHash>,
+    /// The index that it must come from, where the lock tells; no other is asked.
+    pub index: Option<String>,
 }
 
 /// A wheel on the disk.
@@ -80,6 +84,17 @@ pub enum DownloadError {
         wheel: String,
         /// Why.
         source: FetchError,
+        /// What can be done about it.
+        help: AccessHelp,
+    },
+    /// A file has another hash than the index or the lock tells.
+    OtherHash {
+        /// The wheel's file name.
+        wheel: String,
+        /// The hash that it should have.
+        expected: FileHash,
+        /// The hash that it has.
+        found: FileHash,
     },
     /// Its address could not be found.
     Index {
@@ -123,10 +138,10 @@ impl DownloadError {
     pub fn help(&self) -> String {
         match self {
             DownloadError::Offline { .. } => "run once without --offline to download them".to_owned(),
-            DownloadError::Fetch { source, .. } => source.help().to_owned(),
+            DownloadError::Fetch { help, .. } => help.0.clone(),
             DownloadError::Index { source, .. } => source.help(),
             DownloadError::Gone { .. } | DownloadError::Name { .. } => "lock again".to_owned(),
-            DownloadError::Hash { .. } => {
+            DownloadError::Hash { .. } | DownloadError::OtherHash { .. } => {
                 "the file is not the one that was locked: restore it, or lock again if the change was meant"
                     .to_owned()
             }
@@ -155,6 +170,11 @@ impl fmt::Display for DownloadError {
             } => {
                 write!(f, "{} has the digest {found}, not {expected}", path.display())
             }
+            DownloadError::OtherHash {
+                wheel,
+                expected,
+                found,
+            } => write!(f, "{wheel} has the hash {found}, not {expected}"),
             DownloadError::Disk { path, .. } => write!(f, "{} cannot be read or written", path.display()),
         }
     }
@@ -207,7 +227,7 @@ pub fn download(
         options.threads,
         missing.len(),
         || (),
-        |(), job| fetch(store, fetcher, index, &requests[missing[job]], progress),
+        |(), job| fetch(store, index, &requests[missing[job]], progress),
     )?;
     for (number, wheel) in missing.into_iter().zip(fetched) {
         found[number] = Some(wheel);
@@ -237,7 +257,13 @@ fn present(
     request: &WheelRequest,
     verify: bool,
 ) -> Result<Option<FetchedWheel>, DownloadError> {
+    // Without a digest of the lock's, its other hash is what holds the file to the lock.
+    let hashes = match request.sha256 {
+        Some(_) => &[][..],
+        None => &request.hashes,
+    };
     if let Some(path) = request.url.as_deref().and_then(local_path) {
+        check(&path, &request.filename, hashes)?;
         return local(&path, request).map(Some);
     }
     let known = match (&request.sha256, &request.url) {
@@ -259,6 +285,9 @@ fn present(
         return Ok(None);
     }
     if verify && hash(&path)?.0 != sha256 {
+        return Ok(None);
+    }
+    if check(&path, &request.filename, hashes).is_err() {
         return Ok(None);
     }
     let url = request.url.as_deref().map(without_login);
@@ -307,47 +336,98 @@ fn hash(path: &Path) -> Result<(Digest, u64), DownloadError> {
     }
 }
 
+/// Checks a file by another hash than its digest, where there is one.
+fn check(path: &Path, wheel: &str, hashes: &[FileHash]) -> Result<(), DownloadError> {
+    let Some(expected) = hashes.first() else {
+        return Ok(());
+    };
+    let found = File::open(path)
+        .and_then(|file| expected.of_same_kind(file))
+        .map_err(|source| DownloadError::Disk {
+            path: path.to_owned(),
+            source,
+        })?;
+    match found == *expected {
+        true => Ok(()),
+        false => Err(DownloadError::OtherHash {
+            wheel: wheel.to_owned(),
+            expected: expected.clone(),
+            found,
+        }),
+    }
+}
+
+/// Where a wheel is, and by what it is known.
+struct Offer {
+    url: String,
+    sha256: Option<Digest>,
+    size: Option<u64>,
+    /// By what it is checked where there is no digest.
+    hashes: Vec<FileHash>,
+}
+
 fn fetch(
     store: &Store,
-    fetcher: &Fetcher,
     index: &IndexClient<'_>,
     request: &WheelRequest,
     progress: &dyn Progress,
 ) -> Result<FetchedWheel, DownloadError> {
-    let offered = match &request.url {
-        Some(url) => (url.clone(), request.sha256.clone(), request.size),
+    let offer = match &request.url {
+        Some(url) => Offer {
+            url: url.clone(),
+            sha256: request.sha256.clone(),
+            size: request.size,
+            hashes: request.hashes.clone(),
+        },
         None => {
             let file = look_up(index, request)?;
-            (
-                file.url,
-                request.sha256.clone().or(file.sha256),
-                request.size.or(file.size),
-            )
+            // What a lock tells counts; an index may have changed since.
+            let told = request.hashes.is_empty().then_some(file.hashes);
+            Offer {
+                url: file.url,
+                sha256: request.sha256.clone().or(file.sha256),
+                size: request.size.or(file.size),
+                hashes: told.unwrap_or_else(|| request.hashes.clone()),
+            }
         }
     };
-    let (url, sha256, size) = offered;
+    let mut hashes = offer.hashes.as_slice();
+    if request.sha256.is_some() || (offer.sha256.is_some() && request.hashes.is_empty()) {
+        hashes = &[];
+    }
+    let url = offer.url;
     if let Some(path) = local_path(&url) {
-        return local(&path, request);
+        let found = local(&path, request)?;
+        check(&path, &request.filename, hashes)?;
+        return Ok(found);
     }
     let key = address_key(&url);
-    let dest = match &sha256 {
+    let dest = match &offer.sha256 {
         Some(sha256) => place(store, sha256, &request.filename),
         None => store.download_path(KIND, &format!("unknown-{key}/{}", request.filename)),
     };
+    let with_login = index.settings().with_login(&url);
     let download = Download {
-        url: index.settings().with_login(&url),
+        url: with_login,
         dest: dest.clone(),
         id: request.filename.clone(),
-        size,
-        sha256: sha256.clone(),
+        size: offer.size,
+        sha256: offer.sha256.clone(),
     };
     let fail = |source| DownloadError::Fetch {
         wheel: request.filename.clone(),
+        help: index.help(&url, &source),
         source,
     };
-    let downloaded = fetcher.download(&download, progress).map_err(fail)?;
+    let downloaded = index
+        .fetcher_for(&url)
+        .download(&download, progress)
+        .map_err(fail)?;
+    check(&dest, &request.filename, hashes).inspect_err(|_| {
+        let _ = std::fs::remove_file(&dest);
+    })?;
     let path = place(store, &downloaded.sha256, &request.filename);
-    if sha256.is_none() {
+    if offer.sha256.is_none() {
         std::fs::rename(&dest, &path).map_err(|source| DownloadError::Disk {
             path: path.clone(),
             source,
@@ -377,7 +457,7 @@ fn fetch(
 /// The address of a wheel that the lock gives no address for.
 fn look_up(index: &IndexClient<'_>, request: &WheelRequest) -> Result<IndexFile, DownloadError> {
     let offered = index
-        .version(&request.name, &request.version)
+        .version_at(&request.name, &request.version, request.index.as_deref())
         .map_err(|source| DownloadError::Index {
             wheel: request.filename.clone(),
             source,

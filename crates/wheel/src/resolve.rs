@@ -1,9 +1,11 @@
 //! Resolution of projects that have no lock, by uv, with builds disabled.
 //!
 //! uv is the program that the caller found, or a pinned wheel from the package index. It is given an interpreter of the
-//! image's version through a wrapper, so the build machine needs no Python. Index addresses go through the environment:
-//! a login in them is not to be seen in the list of processes.
+//! image's version through a wrapper, so the build machine needs no Python. It reads no configuration but ours, which says what
+//! all of the user's and the project's settings come to; logins go through the environment, so that the list of processes and
+//! the disk know none.
 
+mod configuration;
 mod error;
 
 use std::ffi::OsString;
@@ -16,12 +18,14 @@ use std::process::{Command, Stdio};
 use coil_fetch::{Fetcher, Progress};
 use coil_oci::{Arch, Digest};
 use coil_python::Libc;
+use coil_python::uv_settings::UvResolution;
 use coil_store::Store;
 
 use crate::archive::{Archive, ArchiveError, Inflater};
 use crate::bytecode::Interpreter;
 use crate::download::{self, DownloadOptions, WheelRequest};
 use crate::index::{IndexClient, IndexSettings};
+use configuration::{Configuration, tidy, warnings};
 
 pub use error::ResolveError;
 
@@ -58,6 +62,8 @@ pub struct ResolveRequest<'a> {
     pub libc: Libc,
     /// The indices.
     pub index: &'a IndexSettings,
+    /// What the project says of the resolution, and which packages name their index.
+    pub uv: &'a UvResolution,
     /// More options for `uv pip compile`, such as `--prerelease=allow`.
     pub options: &'a [String],
     /// Environment for uv: certificates, proxies, the netrc file.
@@ -66,6 +72,15 @@ pub struct ResolveRequest<'a> {
     pub directory: &'a Path,
     /// Whether only what uv has cached may be used.
     pub offline: bool,
+}
+
+/// What uv found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// A pylock.toml (PEP 751).
+    pub lock: String,
+    /// What uv warned of, one line each: versions that were taken back.
+    pub warnings: Vec<String>,
 }
 
 /// Finds uv: the program given, else the pinned wheel's, downloaded and unpacked once.
@@ -91,7 +106,7 @@ pub fn find_uv(
         filename: filename.into(),
         url: None,
         sha256: Some(sha256),
-        size: None,
+        ..WheelRequest::default()
     };
     let options = DownloadOptions {
         threads: 1,
@@ -130,23 +145,29 @@ fn create(path: &Path, mode: u32) -> std::io::Result<File> {
     File::options().write(true).create_new(true).mode(mode).open(path)
 }
 
-/// Resolves requirements to a pylock.toml (PEP 751) for one target; only wheels are chosen.
+/// Resolves requirements for one target; only wheels are chosen.
 pub fn resolve(
     store: &Store,
     uv: &Path,
     interpreter: &Interpreter,
     request: &ResolveRequest<'_>,
-) -> Result<String, ResolveError> {
+) -> Result<Resolved, ResolveError> {
     let disk = |source| ResolveError::Disk { source };
     let folder = Folder(store.temp_path().map_err(disk)?);
     std::fs::create_dir_all(&folder.0).map_err(disk)?;
     let python = folder.0.join("python");
     write(&python, wrapper(interpreter).as_encoded_bytes(), 0o700).map_err(disk)?;
+    let told = Configuration::new(request.index, request.uv, request.requirements);
+    let settings = folder.0.join("uv.toml");
+    write(&settings, told.settings.as_bytes(), 0o600).map_err(disk)?;
+    let project = folder.0.join("pyproject.toml");
+    if let Some(text) = &told.project {
+        write(&project, text.as_bytes(), 0o600).map_err(disk)?;
+    }
     let mut command = Command::new(uv);
     command.args([
         "pip",
         "compile",
-        "--no-config",
         "--no-progress",
         "--color=never",
         "--no-build",
@@ -162,21 +183,22 @@ pub fn resolve(
         write(&constraints, request.constraints.as_bytes(), 0o600).map_err(disk)?;
         command.arg("--constraints").arg(constraints);
     }
-    if request.index.no_index {
-        command.arg("--no-index");
-    }
     if request.offline {
         command.arg("--offline");
     }
-    command
-        .args(request.options)
-        .arg("-")
-        .current_dir(request.directory);
+    command.args(request.options).current_dir(request.directory);
+    match told.project {
+        Some(_) => command.arg(&project),
+        None => command.arg("-"),
+    };
     command
         .env_clear()
         .envs(request.environment.iter().map(|(name, value)| (name, value)));
-    command.envs(index_environment(request.index));
+    command.envs(told.environment.iter().map(|(name, value)| (name, value)));
+    // uv takes Mozilla's list where it isn't told; ours are the machine's own authorities.
     command
+        .env("UV_SYSTEM_CERTS", "true")
+        .env("UV_CONFIG_FILE", &settings)
         .env("UV_PYTHON_DOWNLOADS", "never")
         .env("UV_CACHE_DIR", store.download_path("uv", "cache"));
     command
@@ -206,12 +228,16 @@ pub fn resolve(
         read.and(status).map(|status| (status, text, errors))
     });
     let (status, text, errors) = output.map_err(fail)?;
+    let words = String::from_utf8_lossy(&errors);
     if !status.success() {
         return Err(ResolveError::Failed {
-            words: tidy(&String::from_utf8_lossy(&errors), request.index),
+            words: tidy(&words, request.index),
         });
     }
-    String::from_utf8(text).map_err(|_| ResolveError::NotText)
+    Ok(Resolved {
+        lock: String::from_utf8(text).map_err(|_| ResolveError::NotText)?,
+        warnings: warnings(&words, request.index),
+    })
 }
 
 /// A folder that goes when it is no longer needed.
@@ -292,51 +318,6 @@ fn platform(arch: Arch, libc: Libc) -> &'static str {
     fits.map_or(known[known.len() - 1].1, |(_, name)| name)
 }
 
-/// The variables through which uv learns the indices.
-fn index_environment(index: &IndexSettings) -> Vec<(&'static str, String)> {
-    let mut variables = Vec::new();
-    if let Some(url) = &index.index_url {
-        variables.push(("UV_DEFAULT_INDEX", url.clone()));
-    }
-    if !index.extra.is_empty() {
-        variables.push(("UV_INDEX", index.extra.join(" ")));
-    }
-    // A folder that isn't there is an error to uv, and nothing to pip.
-    let there = |place: &&String| place.contains("://") || Path::new(place.as_str()).exists();
-    let places: Vec<&str> = index
-        .find_links
-        .iter()
-        .filter(there)
-        .map(String::as_str)
-        .collect();
-    if !places.is_empty() {
-        variables.push(("UV_FIND_LINKS", places.join(",")));
-    }
-    variables
-}
-
-/// uv's words without its own prefix, and without the logins that the settings hold.
-fn tidy(words: &str, index: &IndexSettings) -> String {
-    let mut words = words.trim().to_owned();
-    for place in index
-        .index_url
-        .iter()
-        .chain(&index.extra)
-        .chain(&index.find_links)
-    {
-        let authority = place
-            .split_once("://")
-            .map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-        if let Some((login, _)) = authority.rsplit_once('@') {
-            words = words.replace(&format!("{login}@"), "");
-            if let Some((_, password)) = login.split_once(':').filter(|(_, password)| !password.is_empty()) {
-                words = words.replace(password, "****");
-            }
-        }
-    }
-    words.strip_prefix("error: ").map(str::to_owned).unwrap_or(words)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,19 +331,6 @@ mod tests {
         );
         assert_eq!(platform(Arch::Amd64, Libc::Glibc(2, 30)), "x86_64-manylinux_2_28");
         assert_eq!(platform(Arch::Amd64, Libc::Glibc(2, 5)), "x86_64-manylinux_2_17");
-    }
-
-    #[test]
-    fn words_hold_no_login() {
-        let index = IndexSettings {
-            index_url: Some("https://me:s3cret@a.example/simple".into()),
-            ..Default::default()
-        };
-        let words = tidy(
-            "error: no answer from https://me:s3cret@a.example/simple/x/ (s3cret)\n",
-            &index,
-        );
-        assert_eq!(words, "no answer from https://a.example/simple/x/ (****)");
     }
 
     #[test]

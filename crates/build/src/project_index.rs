@@ -1,0 +1,260 @@
+//! What a project itself says of where its packages come from, and of what uv is to resolve.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use coil_python::uv_settings::{UvIndex, UvSettings, parse_uv_toml};
+use coil_python::{
+    Diagnostic, Direct, Pinned, Project, ProjectFiles, ProjectLock, ResolutionInput, without_credentials,
+};
+use coil_wheel::index::{Authenticate, Cutoff, Index, IndexLayer, IndexSettings, IndexStrategy};
+
+use crate::error::PackError;
+use crate::request::Packer;
+
+/// uv's own file beside or above a project.
+const UV_TOML: &str = "uv.toml";
+
+/// What uv's settings say of indices; paths start from `folder`.
+///
+/// # Errors
+/// What can't be understood, for people.
+pub fn index_layer(uv: &UvSettings, found_in: &str, folder: &Path, now: u64) -> Result<IndexLayer, String> {
+    let cutoff = |text: &Option<String>, key: &str| {
+        let parsed = text.as_deref().map(|text| Cutoff::parse(text, now));
+        parsed
+            .transpose()
+            .map_err(|what| format!("`{key}` in {found_in}: {what}"))
+    };
+    let mut indexes: Vec<Index> = uv
+        .indexes
+        .iter()
+        .map(|index| from_uv(index, found_in, folder))
+        .collect();
+    let place = |url: &String| whole(url, folder);
+    indexes.extend(
+        uv.extra_index_urls
+            .iter()
+            .map(|url| Index::at(&place(url), found_in)),
+    );
+    indexes.extend(
+        uv.index_url
+            .iter()
+            .map(|url| Index::default_at(&place(url), found_in)),
+    );
+    let mut packages = BTreeMap::new();
+    for (name, text) in &uv.exclude_newer_package {
+        let key = coil_wheel::filename::normalise(name);
+        packages.insert(key, cutoff(text, "exclude-newer-package")?);
+    }
+    let strategy = uv.index_strategy.as_deref().map(|text| {
+        IndexStrategy::named(text).ok_or_else(|| format!("there is no index strategy `{text}` ({found_in})"))
+    });
+    Ok(IndexLayer {
+        indexes,
+        find_links: uv.find_links.iter().map(place).collect(),
+        no_index: uv.no_index,
+        strategy: strategy.transpose()?,
+        exclude_newer: cutoff(&uv.exclude_newer, "exclude-newer")?,
+        exclude_newer_package: packages,
+        keyring: uv
+            .keyring_provider
+            .clone()
+            .filter(|provider| provider != "disabled"),
+        insecure_hosts: uv.insecure_hosts.clone(),
+        ..IndexLayer::default()
+    })
+}
+
+fn from_uv(index: &UvIndex, found_in: &str, folder: &Path) -> Index {
+    Index {
+        name: index.name.clone(),
+        default: index.default,
+        explicit: index.explicit,
+        flat: index.flat,
+        authenticate: match index.authenticate.as_deref() {
+            Some("always") => Authenticate::Always,
+            Some("never") => Authenticate::Never,
+            _ => Authenticate::Auto,
+        },
+        ignore_error_codes: index.ignore_error_codes.clone(),
+        ..Index::at(&whole(&index.url, folder), found_in)
+    }
+}
+
+/// An address as it is, a path from the folder on.
+fn whole(place: &str, folder: &Path) -> String {
+    match place.contains("://") {
+        true => place.to_owned(),
+        false => folder.join(place).display().to_string(),
+    }
+}
+
+impl Packer<'_> {
+    /// The indices with those that the project names in their place.
+    pub(crate) fn project_index(
+        &self,
+        project: &Project,
+        files: &dyn ProjectFiles,
+        root: &Path,
+    ) -> Result<IndexSettings, PackError> {
+        let mut layers = Vec::new();
+        if let ProjectLock::Requirements(file) = &project.lock {
+            let options = &file.index;
+            let mut indexes: Vec<Index> = options
+                .extra_index_urls
+                .iter()
+                .map(|url| Index::at(&whole(url, root), &file.file))
+                .collect();
+            indexes.extend(
+                options
+                    .index_url
+                    .iter()
+                    .map(|url| Index::default_at(&whole(url, root), &file.file)),
+            );
+            layers.push(IndexLayer {
+                indexes,
+                find_links: options
+                    .find_links
+                    .iter()
+                    .map(|place| whole(place, root))
+                    .collect(),
+                no_index: options.no_index.then_some(true),
+                insecure_hosts: options.trusted_hosts.clone(),
+                addresses: addresses_in(&file.resolution_input().requirements),
+                ..IndexLayer::default()
+            });
+        }
+        let now = self.index.now();
+        let layer = |uv: &UvSettings, found_in: &str, folder: &Path| {
+            index_layer(uv, found_in, folder, now)
+                .map_err(|message| PackError::Setting { message, help: None })
+        };
+        if let Some((uv, found_in, directory)) = uv_toml(files, &project.lock_dir)? {
+            layers.push(layer(&uv, &found_in, &root.join(directory))?);
+        }
+        if let Some(pyproject) = &project.pyproject {
+            let mut own = layer(&pyproject.uv, &pyproject.file, root)?;
+            if let Some(text) = files.read_text(&pyproject.file).map_err(Diagnostic::from)? {
+                own.addresses = addresses_in(&text);
+            }
+            layers.push(own);
+        }
+        if !project.lock_dir.is_empty() {
+            let path = format!("{}/pyproject.toml", project.lock_dir);
+            if let Some(text) = files.read_text(&path).map_err(Diagnostic::from)? {
+                let workspace = coil_python::PyProject::parse(&path, &text)?;
+                layers.push(layer(&workspace.uv, &path, &root.join(&project.lock_dir))?);
+            }
+        }
+        Ok(self.index.with_project(layers))
+    }
+
+    /// What is to be resolved, with all that changes the answer: what `coil.lock` is held against.
+    pub(crate) fn whole_input(
+        &self,
+        mut input: ResolutionInput,
+        project: &Project,
+        files: &dyn ProjectFiles,
+    ) -> Result<ResolutionInput, PackError> {
+        let ours = |key: &str| {
+            let first = key.split('.').next().unwrap_or(key);
+            ["exclude-newer", "exclude-newer-package", "index-strategy"].contains(&first)
+        };
+        if let Some((uv, ..)) = uv_toml(files, &project.lock_dir)? {
+            // uv passes over [tool.uv] where there is a uv.toml, but for the sources.
+            let told = uv.for_resolution(&Default::default(), &Default::default());
+            input.uv.settings = told.settings;
+            input.uv.indexes.extend(told.indexes);
+        }
+        input.uv.settings.retain(|(key, _)| !ours(key));
+        input.uv.settings.extend(self.index.resolution_inputs());
+        Ok(input)
+    }
+}
+
+/// A project's or its workspace's `uv.toml`, with its path and folder.
+fn uv_toml(
+    files: &dyn ProjectFiles,
+    lock_dir: &str,
+) -> Result<Option<(UvSettings, String, String)>, PackError> {
+    let mut folders = vec![""];
+    folders.extend(Some(lock_dir).filter(|folder| !folder.is_empty()));
+    for folder in folders {
+        let path = match folder {
+            "" => UV_TOML.to_owned(),
+            folder => format!("{folder}/{UV_TOML}"),
+        };
+        if let Some(text) = files.read_text(&path).map_err(Diagnostic::from)? {
+            return Ok(Some((parse_uv_toml(&path, &text)?, path, folder.to_owned())));
+        }
+    }
+    Ok(None)
+}
+
+/// The addresses in a text that have a login.
+pub(crate) fn addresses_in(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for word in text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | '<' | '>')) {
+        for scheme in ["https://", "http://"] {
+            let Some(at) = word.find(scheme) else {
+                continue;
+            };
+            let url = &word[at..];
+            let authority = url[scheme.len()..]
+                .split(['/', '?', '#'])
+                .next()
+                .unwrap_or_default();
+            if authority.contains('@') {
+                found.push(url.to_owned());
+            }
+            break;
+        }
+    }
+    found
+}
+
+/// Takes the logins out of what packages name, so that nothing that is recorded holds one; gives the addresses with them.
+pub(crate) fn take_logins(packages: &mut [Pinned]) -> Vec<String> {
+    let mut taken = Vec::new();
+    let mut clean = |url: &mut String| {
+        let bare = without_credentials(url);
+        if bare != *url {
+            let plain = url.strip_prefix("git+").unwrap_or(url);
+            // A user without a password, as in ssh://git@host, is a part of the address.
+            if plain.starts_with("http") {
+                taken.push(plain.to_owned());
+                *url = bare;
+            }
+        }
+    };
+    for package in packages {
+        match &mut package.direct {
+            Some(Direct::Url { url, .. } | Direct::Git { url, .. }) => clean(url),
+            _ => {}
+        }
+        package.index.iter_mut().for_each(&mut clean);
+        let artifacts = package.artifacts.iter_mut();
+        artifacts
+            .filter_map(|artifact| artifact.url.as_mut())
+            .for_each(&mut clean);
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_with_logins_are_found_and_taken_away() {
+        let text = "a @ https://me:pw@h.example/a.whl ; x\n\"b @ git+https://tok@g.example/b.git@main\"\nc @ https://h.example/c@1.whl";
+        assert_eq!(
+            addresses_in(text),
+            [
+                "https://me:pw@h.example/a.whl",
+                "https://tok@g.example/b.git@main"
+            ]
+        );
+    }
+}
