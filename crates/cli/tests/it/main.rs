@@ -6,6 +6,7 @@
 //! `network` and `isolation` run Docker, which then must know an image `test/python` that has Python and the user 1000.
 
 mod bad_input;
+mod bills;
 mod commands;
 mod containers;
 mod crash;
