@@ -9,9 +9,12 @@ use coil_engine::pack::{PackResult, PackTarget};
 use coil_engine::{Engine, RunRequest, parse_publish};
 use coil_fetch::{Fetcher, NoProgress, Progress};
 use coil_oci::Arch;
+use coil_registry::Registries;
 
+use crate::index_settings::IndexFlags;
 use crate::output;
 use crate::progress::Screen;
+use crate::registry_settings::RegistryAccess;
 use crate::report::Failure;
 use crate::settings::Settings;
 use crate::signals::SignalThread;
@@ -21,12 +24,14 @@ use crate::sweep::Sweep;
 const APT: &str = "/etc/apt";
 
 /// How a pack goes about it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub struct Manner {
     /// Whether the network may not be used.
     pub offline: bool,
     /// Whether nothing but failures is told.
     pub quiet: bool,
+    /// Flags that say where packages come from.
+    pub index: IndexFlags,
 }
 
 /// Packs; a signal on the way removes what was half made.
@@ -42,20 +47,25 @@ pub fn pack(
     manner: Manner,
 ) -> Result<PackResult, Failure> {
     signals.clean_up(sweep(settings, engine, request, target));
+    let index = settings.index(&manner.index)?;
     let network = settings.network(manner.offline);
     let fetcher = Fetcher::new(network.fetch);
     let screen = Screen::new();
     let progress: &dyn Progress = if manner.quiet { &NoProgress } else { &screen };
     let variables = settings.environment().texts().collect();
+    let access = RegistryAccess::read(settings.environment());
+    let registries = Registries::new(&fetcher, access.settings, &access.credentials);
     let packer = Packer {
         variables: &variables,
         store: engine.store(),
         fetcher: &fetcher,
-        index: &network.index,
+        index: &index,
         sources: &|| SourcesConfig::from_host(APT.as_ref()),
         allow_expired: settings.allow_expired(),
         uv: network.uv.as_deref(),
         uv_environment: &network.uv_environment,
+        registries: Some(&registries),
+        now: coil_engine::clock::now().as_secs(),
         progress,
         executor: Some(engine),
         threads: thread::available_parallelism().map_or(1, usize::from),
@@ -89,10 +99,7 @@ pub fn pack_to_run(
         epoch: settings.epoch()?,
         ..PackRequest::default()
     };
-    let manner = Manner {
-        offline: false,
-        quiet: false,
-    };
+    let manner = Manner::default();
     let result = pack(
         settings,
         engine,
