@@ -44,6 +44,8 @@ pub struct Base {
     pub compiler: Option<Compiler>,
     /// Whether it has a `/opt/venv` of its own, which ours hides.
     pub has_environment: bool,
+    /// The numbers of its own user and group, where the program runs as that user.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// An image from elsewhere.

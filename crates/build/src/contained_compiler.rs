@@ -18,7 +18,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use crate::base::{Compiler, CompilerPlace};
 use crate::error::PackError;
-use crate::executor::{Executor, Step, StepBind, StepPrivileges, Tail};
+use crate::executor::{Executor, Step, StepBind, StepError, StepPrivileges, Tail};
 use crate::request::Packer;
 
 /// Where the pipes are, in the container.
@@ -147,6 +147,14 @@ impl Packer<'_> {
         }
     }
 
+    /// Whether a base from elsewhere gets bytecode here: its interpreter needs a container of this machine's architecture.
+    pub(crate) fn could_compile(&self, arch: Arch) -> bool {
+        arch == Arch::host()
+            && self
+                .executor
+                .is_some_and(|executor| executor.refusal(arch).is_none())
+    }
+
     /// Does work with an interpreter that compiles; it is got, unpacked and started only when it is asked for.
     pub(crate) fn with_interpreter<R>(
         &self,
@@ -254,4 +262,43 @@ fn run(executor: &dyn Executor, begun: Begun) {
     };
     *begun.failure.lock().unwrap_or_else(PoisonError::into_inner) = failed;
     drop(begun.guards);
+}
+
+/// A question to an interpreter.
+pub(crate) struct Asked<'a> {
+    /// The program in the image.
+    pub(crate) program: String,
+    /// Its environment.
+    pub(crate) env: BTreeMap<String, String>,
+    /// Its file system, the lowest layer first.
+    pub(crate) lower: Vec<PathBuf>,
+    /// What it runs; what that prints is the answer.
+    pub(crate) code: &'a str,
+}
+
+impl Packer<'_> {
+    /// Asks an interpreter of an image, in a container; no answer where there are no containers, or it doesn't run there.
+    pub(crate) fn ask_python(&self, asked: &Asked<'_>) -> Result<Option<String>, StepError> {
+        let Some(executor) = self
+            .executor
+            .filter(|executor| executor.refusal(Arch::host()).is_none())
+        else {
+            return Ok(None);
+        };
+        let prepare = |source| StepError::Prepare {
+            path: self.store.temp_dir(),
+            source,
+        };
+        let scratch = Scratch::new(self.store).map_err(prepare)?;
+        let argv = ["-I", "-S", "-B", "-c", asked.code].map(str::to_owned);
+        let argv = std::iter::once(asked.program.clone()).chain(argv).collect();
+        let mut step = Step::new(Arch::host(), asked.lower.clone(), scratch.0.join("upper"), argv);
+        step.env.extend(asked.env.clone());
+        step.privileges = StepPrivileges::Nothing;
+        let mut printed = Vec::new();
+        let end = executor.run(&step, &mut |bytes| printed.extend_from_slice(bytes))?;
+        Ok(end
+            .is_success()
+            .then(|| String::from_utf8_lossy(&printed).into_owned()))
+    }
 }

@@ -90,6 +90,7 @@ pub(crate) fn prepare(
             layers: vec![(host.diff_id.clone(), descriptor(&host))],
         }),
         has_environment: false,
+        owner: None,
     })
 }
 

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use coil_debian::{PinnedBase, PinnedPackage};
+use coil_debian::{Installed, PinnedAddition, PinnedBase, PinnedPackage};
 use coil_oci::{Arch, Digest};
-use coil_python::coil_lock::{BasePackage, BasePins, CoilLock, Resolution};
+use coil_python::coil_lock::{AdditionPins, BasePackage, BasePins, CoilLock, ImagePin, Resolution};
 use coil_python::{Diagnostic, Pinned, ProjectFiles, Target};
 use coil_wheel::download::FetchedWheel;
 
@@ -80,6 +80,61 @@ impl LockFile {
         Ok(packages)
     }
 
+    /// The packages that are pinned to be added to what is installed, or those that `find` finds, pinned from now on.
+    pub(crate) fn addition(
+        &mut self,
+        installed: &Installed,
+        names: &[String],
+        find: impl FnOnce() -> Result<PinnedAddition, PackError>,
+    ) -> Result<PinnedAddition, PackError> {
+        let (arch, suite) = (installed.arch, installed.suite.as_str());
+        let mut names = names.to_vec();
+        names.sort();
+        names.dedup();
+        let over = installed.digest();
+        if let Some(known) = self.lock.addition(arch, suite, &names, &over)
+            && let Some(addition) = from_addition_pins(known)
+        {
+            return Ok(addition);
+        }
+        self.may_add(&format!(
+            "{NAME} does not pin {} of Debian {suite} for {arch}",
+            names.join(", ")
+        ))?;
+        let found = find()?;
+        self.lock.set_addition(AdditionPins {
+            arch,
+            suite: found.suite.clone(),
+            names,
+            over,
+            release_digest: found.release.clone(),
+            date: found.date.clone(),
+            packages: found.packages.iter().map(to_pin).collect(),
+        });
+        Ok(found)
+    }
+
+    /// The digest that an image is pinned to.
+    pub(crate) fn image(&self, reference: &str) -> Option<Digest> {
+        self.lock.image(reference).cloned()
+    }
+
+    /// Whether an image that isn't pinned may be looked up.
+    ///
+    /// # Errors
+    /// With `--locked`.
+    pub(crate) fn may_pin_image(&self, name: &str) -> Result<(), PackError> {
+        self.may_add(&format!("{NAME} pins no digest of the base {name}"))
+    }
+
+    /// Pins an image from now on.
+    pub(crate) fn set_image(&mut self, reference: &str, digest: &Digest) {
+        self.lock.set_image(ImagePin {
+            reference: reference.to_owned(),
+            digest: digest.clone(),
+        });
+    }
+
     fn may_add(&self, reason: &str) -> Result<(), PackError> {
         if self.locked {
             Err(PackError::Locked {
@@ -136,8 +191,8 @@ impl LockFile {
     }
 }
 
-fn to_pins(base: &PinnedBase, arch: Arch) -> BasePins {
-    let package = |package: &PinnedPackage| BasePackage {
+fn to_pin(package: &PinnedPackage) -> BasePackage {
+    BasePackage {
         name: package.name.clone(),
         version: package.version.clone(),
         arch: package.arch.clone(),
@@ -146,35 +201,51 @@ fn to_pins(base: &PinnedBase, arch: Arch) -> BasePins {
         filename: package.filename.clone(),
         // Which of Debian's two archives has it; no address, since each machine has its own mirror.
         archive: (package.archive == SECURITY).then(|| SECURITY.to_owned()),
-    };
+    }
+}
+
+fn to_pins(base: &PinnedBase, arch: Arch) -> BasePins {
     BasePins {
         arch,
         suite: base.suite.clone(),
         release_digest: Some(base.release.clone()),
         date: Some(base.date.clone()),
         python: Some(base.python.clone()),
-        packages: base.packages.iter().map(package).collect(),
+        packages: base.packages.iter().map(to_pin).collect(),
     }
 }
 
+fn from_pin(package: &BasePackage) -> Option<PinnedPackage> {
+    Some(PinnedPackage {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        arch: package.arch.clone(),
+        sha256: Digest::from_hex(&package.sha256).ok()?,
+        size: package.size,
+        filename: package.filename.clone(),
+        archive: package.archive.clone().unwrap_or_else(|| "debian".to_owned()),
+    })
+}
+
+fn from_addition_pins(pins: &AdditionPins) -> Option<PinnedAddition> {
+    Some(PinnedAddition {
+        suite: pins.suite.clone(),
+        arch: pins.arch.debian().to_owned(),
+        names: pins.names.clone(),
+        over: pins.over.clone(),
+        date: pins.date.clone(),
+        release: pins.release_digest.clone(),
+        packages: pins.packages.iter().map(from_pin).collect::<Option<_>>()?,
+    })
+}
+
 fn from_pins(pins: &BasePins) -> Option<PinnedBase> {
-    let package = |package: &BasePackage| {
-        Some(PinnedPackage {
-            name: package.name.clone(),
-            version: package.version.clone(),
-            arch: package.arch.clone(),
-            sha256: Digest::from_hex(&package.sha256).ok()?,
-            size: package.size,
-            filename: package.filename.clone(),
-            archive: package.archive.clone().unwrap_or_else(|| "debian".to_owned()),
-        })
-    };
     Some(PinnedBase {
         suite: pins.suite.clone(),
         arch: pins.arch.debian().to_owned(),
         python: pins.python.clone()?,
         date: pins.date.clone()?,
         release: pins.release_digest.clone()?,
-        packages: pins.packages.iter().map(package).collect::<Option<_>>()?,
+        packages: pins.packages.iter().map(from_pin).collect::<Option<_>>()?,
     })
 }

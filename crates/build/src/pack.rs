@@ -218,7 +218,7 @@ impl Packer<'_> {
                 environment: &environment,
                 compiler,
                 installed: &planned.installed,
-                owner: OWNER,
+                owner: platform.base.owner.unwrap_or(OWNER),
                 epoch: request.epoch,
                 threads: self.threads,
             };
@@ -330,6 +330,10 @@ fn run_settings(request: &PackRequest, planned: &Planned, start: &Start) -> Resu
         .user
         .clone()
         .or_else(|| settings.user.clone())
+        .or_else(|| {
+            let base = planned.platforms.first().map(|platform| &platform.base.config.user);
+            base.filter(|user| !user.is_empty()).cloned()
+        })
         .unwrap_or_else(|| USER.into());
     Ok(RunSettings {
         command: start.argv.clone(),

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-use coil_debian::{Archive, AssembleOptions, PinnedBase, Suite};
+use coil_debian::{Archive, AssembleOptions, Suite};
 use coil_oci::{Arch, Digest};
 use coil_plan::LayerKind;
 use coil_python::{
-    Diagnostic, IgnoreRules, Libc, Packages, Pinned, Project, ProjectFiles, ProjectWishes,
-    PyProject, Pylock, PythonChoice, PythonVersion, ResolutionInput, Target, choose_python, debian_pythons,
+    Diagnostic, IgnoreRules, Packages, Pinned, Project, ProjectFiles, ProjectWishes, PyProject, Pylock,
+    ResolutionInput, Target,
 };
 use coil_wheel::bytecode::Interpreter;
 use coil_wheel::index::IndexClient;
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app_layer::InstalledFile;
 use crate::base::Base;
+use crate::base_choice::{BaseChoice, unknown_base};
 use crate::disk_files::DiskFiles;
 use crate::error::PackError;
 use crate::layer_writer::Layer;
@@ -34,7 +35,7 @@ use crate::source_build::build_settings;
 
 /// Records of plans. The number changes whenever the same project would be planned otherwise.
 const PLANS: &str = "pack-plan-v1";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Everything of an image but the app itself, for each platform.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -131,6 +132,8 @@ impl Planned {
                 .iter()
                 .all(|layer| packer.store.has_blob(&layer.layer.digest))
                 && packer.store.has_blob(&platform.components)
+                // It was planned where no container could compile; now one can.
+                && (platform.base.compiler.is_some() || !packer.could_compile(platform.arch))
                 && platform.base.compiler.as_ref().is_none_or(|compiler| {
                     let mut blobs = compiler.layers.iter().map(|(_, blob)| &blob.digest);
                     blobs.all(|blob| packer.store.has_blob(blob))
@@ -189,7 +192,9 @@ impl Packer<'_> {
             request.locked,
             request.epoch,
             &request.wishes,
+            (&request.apt, request.auto_apt),
             (&request.build_apt, request.build_network, &request.no_binary),
+            request.no_bytecode,
         );
         let text = format!(
             "{FORMAT} {} {settings:?} {:?}",
@@ -227,23 +232,27 @@ impl Packer<'_> {
         disk: &DiskFiles,
     ) -> Result<(Planned, LockFile), PackError> {
         let pyproject = project.pyproject.clone();
+        let mut request = request.clone();
+        request
+            .apt
+            .extend(pyproject.iter().flat_map(|file| file.coil.apt.iter().cloned()));
+        let request = &request;
         let packages_from = found_in(project);
-        let python = choose_for(request, project)?;
-        let suite = Suite::named(&python.suite).ok_or_else(|| unknown_base(&python.suite))?;
+        let choice = BaseChoice::of(request, project)?;
         let archs = platforms(request, pyproject.as_ref())?;
         let mut lock = LockFile::read(files, request.locked)?;
         let archive = Archive::new(self.fetcher.clone(), self.store.clone(), (self.sources)())
             .allow_expired(self.allow_expired);
         let build = build_settings(request, pyproject.as_ref());
+        let wanted = pyproject.as_ref().and_then(|project| project.coil.bytecode);
+        let bytecode = !request.no_bytecode && wanted != Some(false);
         let mut platforms = Vec::new();
         let mut packages = Vec::new();
         let mut local_sources = BTreeMap::new();
         let mut notes = project.notes.clone();
         for arch in archs {
-            let pinned = self.pinned_base(&archive, &mut lock, suite, arch)?;
-            let for_host = self.pinned_base(&archive, &mut lock, suite, Arch::host())?;
-            let target = target_of(&pinned, arch)?;
-            let source = BaseSource::Debian(pinned, for_host);
+            let (source, target) =
+                self.base_source(request, &choice, arch, &archive, &mut lock, &mut notes)?;
             let warned = Mutex::new(Vec::new());
             let mut selected = match project.packages(&target, wishes)? {
                 Packages::Locked(packages) => packages,
@@ -258,6 +267,7 @@ impl Packer<'_> {
                             selected: &[],
                             lock_dir: disk.root(),
                             build: &build,
+                            bytecode,
                         };
                         self.resolving(request, &parts, &input.requirements, &|places| {
                             let (packages, warnings) =
@@ -286,6 +296,7 @@ impl Packer<'_> {
                 selected: &selected,
                 lock_dir: &lock_dir,
                 build: &build,
+                bytecode,
             };
             let made = packer.platform(request, &parts, &mut lock, &mut notes)?;
             platforms.push(made);
@@ -311,15 +322,9 @@ impl Packer<'_> {
                     .first()
                     .map(|platform| platform.base.python.version.clone())
                     .unwrap_or_default(),
-                reason: python.reason.clone(),
+                reason: choice.python_reason(),
             },
-            base: Chosen {
-                value: format!("debian {}", python.suite),
-                reason: match request.base.is_some() {
-                    true => "asked for".into(),
-                    false => format!("has Python {}", python.minor),
-                },
-            },
+            base: choice.chosen(),
             packages_from,
             platforms,
             installed,
@@ -350,22 +355,6 @@ impl Packer<'_> {
             epoch: request.epoch,
             threads: self.threads,
         }
-    }
-
-    fn pinned_base(
-        &self,
-        archive: &Archive,
-        lock: &mut LockFile,
-        suite: Suite,
-        arch: Arch,
-    ) -> Result<PinnedBase, PackError> {
-        lock.base(suite.name, arch, || {
-            self.progress
-                .note(&format!("looking up Debian {} for {arch}", suite.name));
-            archive
-                .resolve(suite, arch, &[], self.progress)
-                .map_err(|error| PackError::Resolve(Box::new(error)))
-        })
     }
 
     /// What uv asks about Python: an interpreter of this machine's architecture that runs without a container.
@@ -437,33 +426,9 @@ impl Packer<'_> {
     }
 }
 
-pub(crate) fn unknown_base(name: &str) -> PackError {
-    PackError::Setting {
-        message: format!("there is no base `{name}`"),
-        help: Some("give bookworm (Python 3.11), trixie (3.13) or sid (3.14)".into()),
-    }
-}
-
 /// Where the list of packages comes from, for people.
 fn found_in(project: &Project) -> String {
     project.lock.found_in().to_owned()
-}
-
-fn choose_for(request: &PackRequest, project: &Project) -> Result<PythonChoice, PackError> {
-    let wishes = project.python_wishes(request.python.as_deref().map(|text| (text, "--python")));
-    let in_project = project
-        .pyproject
-        .as_ref()
-        .and_then(|file| file.coil.base.as_deref());
-    let mut available = debian_pythons();
-    if let Some(base) = request.base.as_deref().or(in_project) {
-        let name = base.strip_prefix("debian:").unwrap_or(base);
-        available.retain(|python| python.suite == name);
-        if available.is_empty() {
-            return Err(unknown_base(base));
-        }
-    }
-    Ok(choose_python(&available, &wishes)?)
 }
 
 fn platforms(request: &PackRequest, pyproject: Option<&PyProject>) -> Result<Vec<Arch>, PackError> {
@@ -482,24 +447,6 @@ fn platforms(request: &PackRequest, pyproject: Option<&PyProject>) -> Result<Vec
         archs.push(Arch::host());
     }
     Ok(archs)
-}
-
-fn target_of(pinned: &PinnedBase, arch: Arch) -> Result<Target, PackError> {
-    let broken = || PackError::Setting {
-        message: format!(
-            "the base in {} names no Python or no libc",
-            crate::lock_file::NAME
-        ),
-        help: Some("remove that file and pack again".into()),
-    };
-    let python = PythonVersion::from_str(&pinned.python).map_err(|_| broken())?;
-    let (major, minor) = pinned.glibc().ok_or_else(broken)?;
-    Ok(Target {
-        python,
-        arch,
-        libc: Libc::Glibc(major, minor),
-        free_threaded: false,
-    })
 }
 
 fn settings_of(pyproject: &PyProject) -> Settings {

@@ -9,6 +9,7 @@ use coil_fetch::{Fetcher, Progress};
 use coil_oci::{Arch, Descriptor, Digest, Reference};
 use coil_plan::LayerKind;
 use coil_python::{CommandSetting, ProjectWishes};
+use coil_registry::Registries;
 use coil_store::Store;
 use coil_wheel::index::IndexSettings;
 use serde::Serialize;
@@ -36,6 +37,10 @@ pub struct PackRequest {
     pub command: Option<CommandSetting>,
     /// Ports that the program listens on: `8000`, `8000/tcp`, `53/udp`.
     pub ports: Vec<String>,
+    /// Debian packages that are added to the base, beside those of `[tool.coil]`.
+    pub apt: Vec<String>,
+    /// Whether the packages of libraries that wheels lack are added too.
+    pub auto_apt: bool,
     /// Debian packages that sources are built with, beside those of `[tool.coil]`.
     pub build_apt: Vec<String>,
     /// Whether builds of sources reach the network, even where `[tool.coil]` doesn't say so.
@@ -44,6 +49,8 @@ pub struct PackRequest {
     pub no_binary: Vec<String>,
     /// What of the project's lock is packed: extras, groups, the workspace's member.
     pub wishes: ProjectWishes,
+    /// Whether the image ships no bytecode, even where `[tool.coil]` doesn't say so.
+    pub no_bytecode: bool,
     /// Whether `coil.lock` must be there and fit.
     pub locked: bool,
     /// The time of every file, in seconds since 1970.
@@ -68,6 +75,10 @@ pub struct Packer<'a> {
     pub uv_environment: &'a [(OsString, OsString)],
     /// The values for `${NAME}` in requirements files.
     pub variables: &'a BTreeMap<String, String>,
+    /// Image registries, for bases from elsewhere; none where only the store is asked.
+    pub registries: Option<&'a Registries<'a>>,
+    /// Seconds since 1970, by which a name that is given to a pulled base is dated; it is in no image.
+    pub now: u64,
     /// Who is told what happens.
     pub progress: &'a dyn Progress,
     /// Runs what must run in a container; none where no container can be made.

@@ -1,5 +1,6 @@
 //! The commands, one file each: arguments and a call into the engine.
 
+pub mod base;
 pub mod doctor;
 pub mod exec;
 pub mod history;
@@ -9,6 +10,7 @@ pub mod kill;
 pub mod logs;
 pub mod pack;
 pub mod ps;
+pub mod pull;
 pub mod rm;
 pub mod rmi;
 pub mod run;
@@ -29,6 +31,8 @@ use crate::settings::Settings;
 pub fn run(command: Command, settings: &Settings) -> Result<i32, Failure> {
     match command {
         Command::Pack(pack) => pack.run(settings),
+        Command::Base(base) => base.run(settings),
+        Command::Pull(pull) => pull.run(settings),
         Command::Run(run) => run.run(settings),
         Command::Ps(ps) => ps.run(settings),
         Command::Logs(logs) => logs.run(settings),

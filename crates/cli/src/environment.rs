@@ -29,6 +29,12 @@ impl Environment {
         }
     }
 
+    /// All variables, for a program that is started with them.
+    pub fn all(&self) -> Vec<(OsString, OsString)> {
+        let pairs = self.variables.iter();
+        pairs.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     /// A variable's value as it is, empty or not.
     pub fn raw(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str)

@@ -20,6 +20,8 @@ const LAYERS: &str = "layers";
 /// Shows progress on standard error.
 pub struct Screen {
     is_terminal: bool,
+    /// Whether a log gets a line for what begins.
+    tells_log: bool,
     state: Mutex<State>,
 }
 
@@ -44,8 +46,16 @@ impl Screen {
         let is_terminal = file::standard(2).is_some_and(terminal::is_terminal);
         Self {
             is_terminal,
+            tells_log: true,
             state: Mutex::default(),
         }
+    }
+
+    /// One that shows its line on a terminal, and writes nothing into a log.
+    pub fn silent() -> Self {
+        let mut screen = Self::new();
+        screen.tells_log = false;
+        screen
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -117,7 +127,7 @@ fn bar(done: u64, total: u64) -> String {
 impl Progress for Screen {
     fn begin(&self, id: &str, total: Option<u64>) {
         let mut state = self.state();
-        if !self.is_terminal && id != LAYERS {
+        if !self.is_terminal && self.tells_log && id != LAYERS {
             let size = total
                 .map(|total| format!(" ({})", human_size(total)))
                 .unwrap_or_default();
@@ -147,7 +157,7 @@ impl Progress for Screen {
         if self.is_terminal {
             line.clone_into(&mut state.doing);
             self.draw(&mut state, true);
-        } else {
+        } else if self.tells_log {
             let _ = writeln!(io::stderr().lock(), "{line}");
         }
     }

@@ -6,8 +6,10 @@ use std::io;
 use std::path::Path;
 
 use coil_build::PackError;
+use coil_build::stand_in::StandInError;
 use coil_engine::bills::BillError;
 use coil_engine::images::ImageError;
+use coil_engine::pull::PullFailure;
 use coil_engine::record::FindError;
 use coil_engine::{ContainerError, ExecError, RunError};
 use coil_python::{Diagnostic, Problem};
@@ -145,6 +147,24 @@ impl From<PackError> for Failure {
             }
             PackError::Store(error) => Self::of_store(error),
             _ => Self::of(&error).maybe_help(error.help()),
+        }
+    }
+}
+
+impl From<StandInError> for Failure {
+    fn from(error: StandInError) -> Self {
+        match &error {
+            StandInError::Store(error) => Self::of_store(error),
+            _ => Self::of(&error).maybe_help(error.help()),
+        }
+    }
+}
+
+impl From<PullFailure> for Failure {
+    fn from(error: PullFailure) -> Self {
+        match &error {
+            PullFailure::Store(error) => Self::of_store(error),
+            PullFailure::Pull(_) => Self::of(&error).maybe_help(error.help()),
         }
     }
 }

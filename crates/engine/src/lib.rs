@@ -3,6 +3,8 @@
 //! The engine knows no terminal, reads no environment and prints nothing. What it does is what any front end
 //! (the command line today, a socket later) offers.
 
+pub mod base_images;
+pub mod bills;
 pub mod clock;
 mod create;
 pub mod doctor;
@@ -16,6 +18,7 @@ mod making;
 mod mount_flag;
 mod mount_points;
 pub mod pack;
+pub mod pull;
 pub mod record;
 mod words;
 

@@ -50,12 +50,36 @@ pub struct CoilLock {
     /// The base of each architecture, sorted by it and the suite.
     #[serde(default, rename = "base")]
     pub bases: Vec<BasePins>,
+    /// Packages of Debian that are added to bases, sorted.
+    #[serde(default, rename = "addition")]
+    pub additions: Vec<AdditionPins>,
     /// The images from elsewhere that the project stands on, sorted by name.
     #[serde(default, rename = "image")]
     pub images: Vec<ImagePin>,
     /// The packages of a project without a lock of its own, for each target, sorted.
     #[serde(default, rename = "resolution")]
     pub resolutions: Vec<Resolution>,
+}
+
+/// Packages of Debian that are added to what a base has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AdditionPins {
+    /// The processor.
+    pub arch: Arch,
+    /// The suite, `trixie`.
+    pub suite: String,
+    /// The packages that were asked for, sorted.
+    pub names: Vec<String>,
+    /// A digest of what they are added to.
+    pub over: Digest,
+    /// The hash of the InRelease file that the packages were taken from.
+    pub release_digest: Digest,
+    /// That file's date.
+    pub date: String,
+    /// The packages, sorted by name.
+    #[serde(default, rename = "package")]
+    pub packages: Vec<BasePackage>,
 }
 
 /// An image from elsewhere, by what its name stood for.
@@ -129,6 +153,7 @@ impl Default for CoilLock {
         CoilLock {
             version: VERSION,
             bases: Vec::new(),
+            additions: Vec::new(),
             images: Vec::new(),
             resolutions: Vec::new(),
         }
@@ -173,6 +198,32 @@ impl CoilLock {
         self.bases.push(base);
         self.bases
             .sort_by(|a, b| (a.arch, &a.suite).cmp(&(b.arch, &b.suite)));
+    }
+
+    /// The packages that are pinned to be added to a base.
+    pub fn addition(
+        &self,
+        arch: Arch,
+        suite: &str,
+        names: &[String],
+        over: &Digest,
+    ) -> Option<&AdditionPins> {
+        self.additions.iter().find(|addition| {
+            addition.arch == arch
+                && addition.suite == suite
+                && addition.names == names
+                && addition.over == *over
+        })
+    }
+
+    /// Pins an addition, in place of the one of the same names for the same architecture.
+    pub fn set_addition(&mut self, mut addition: AdditionPins) {
+        addition.packages.sort();
+        self.additions
+            .retain(|other| (other.arch, &other.names) != (addition.arch, &addition.names));
+        self.additions.push(addition);
+        self.additions
+            .sort_by(|a, b| (a.arch, &a.names).cmp(&(b.arch, &b.names)));
     }
 
     /// The digest that an image is pinned to.
@@ -221,13 +272,21 @@ impl CoilLock {
             put_some(&mut text, "python", base.python.as_deref());
             for package in &base.packages {
                 text.push_str("\n[[base.package]]\n");
-                put(&mut text, "name", &package.name);
-                put(&mut text, "version", &package.version);
-                put(&mut text, "arch", &package.arch);
-                put(&mut text, "sha256", &package.sha256);
-                let _ = writeln!(text, "size = {}", package.size);
-                put(&mut text, "filename", &package.filename);
-                put_some(&mut text, "archive", package.archive.as_deref());
+                write_debian_package(&mut text, package);
+            }
+        }
+        for addition in &self.additions {
+            text.push_str("\n[[addition]]\n");
+            put(&mut text, "arch", addition.arch.name());
+            put(&mut text, "suite", &addition.suite);
+            let names: Vec<String> = addition.names.iter().map(|name| quoted(name)).collect();
+            let _ = writeln!(text, "names = [{}]", names.join(", "));
+            put(&mut text, "over", &addition.over.to_string());
+            put(&mut text, "release-digest", &addition.release_digest.to_string());
+            put(&mut text, "date", &addition.date);
+            for package in &addition.packages {
+                text.push_str("\n[[addition.package]]\n");
+                write_debian_package(&mut text, package);
             }
         }
         for image in &self.images {
@@ -246,6 +305,16 @@ impl CoilLock {
         }
         text
     }
+}
+
+fn write_debian_package(text: &mut String, package: &BasePackage) {
+    put(text, "name", &package.name);
+    put(text, "version", &package.version);
+    put(text, "arch", &package.arch);
+    put(text, "sha256", &package.sha256);
+    let _ = writeln!(text, "size = {}", package.size);
+    put(text, "filename", &package.filename);
+    put_some(text, "archive", package.archive.as_deref());
 }
 
 fn write_package(text: &mut String, package: &Pinned) {
@@ -484,8 +553,21 @@ mod tests {
                 digest: Digest::of(tag.as_bytes()),
             });
         }
+        lock.set_addition(AdditionPins {
+            arch: Arch::Amd64,
+            suite: "trixie".to_owned(),
+            names: vec!["libgl1".to_owned()],
+            over: Digest::of(b"below"),
+            release_digest: Digest::of(b"release"),
+            date: "20260711T101637Z".to_owned(),
+            packages: lock.bases[0].packages.clone(),
+        });
         let again = CoilLock::parse(FILE, &lock.to_text()).expect("our own text");
         assert_eq!(again, lock);
+        let names = ["libgl1".to_owned()];
+        let below = Digest::of(b"below");
+        assert!(again.addition(Arch::Amd64, "trixie", &names, &below).is_some());
+        assert!(again.addition(Arch::Arm64, "trixie", &names, &below).is_none());
         let digest = Digest::of(b"2");
         assert_eq!(again.image("registry.example/python:2"), Some(&digest));
         assert_eq!(again.image("registry.example/python:1"), None);

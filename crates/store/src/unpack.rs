@@ -103,15 +103,20 @@ impl<R: Read> Read for HashingReader<R> {
     }
 }
 
-/// Unpacks a layer blob into an empty folder; gives what is there then and the stream's own digest.
-pub(crate) fn unpack_layer(
-    source: File,
-    kind: &str,
-    folder: &Path,
-    ownership: Ownership,
-) -> Result<(Count, Digest), UnpackError> {
+impl crate::Store {
+    /// The size of a layer's tar stream in bytes; reads it all.
+    ///
+    /// # Errors
+    /// When the blob is missing or no stream of that type.
+    pub fn unpacked_size(&self, blob: &Digest, media_type: &str) -> io::Result<u64> {
+        let mut stream = open_stream(self.open_blob(blob)?, media_type).map_err(io::Error::other)?;
+        io::copy(&mut stream, &mut io::sink())
+    }
+}
+
+fn open_stream(source: File, kind: &str) -> Result<Box<dyn Read>, UnpackError> {
     let buffered = io::BufReader::with_capacity(128 * 1024, source);
-    let stream: Box<dyn Read> = match kind {
+    Ok(match kind {
         media_type::LAYER_TAR | "application/vnd.docker.image.rootfs.diff.tar" => Box::new(buffered),
         media_type::LAYER_GZIP | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
             Box::new(flate2::bufread::MultiGzDecoder::new(buffered))
@@ -120,7 +125,17 @@ pub(crate) fn unpack_layer(
             Box::new(zstd::stream::read::Decoder::with_buffer(buffered).map_err(UnpackError::Stream)?)
         }
         other => return Err(UnpackError::MediaType(other.to_owned())),
-    };
+    })
+}
+
+/// Unpacks a layer blob into an empty folder; gives what is there then and the stream's own digest.
+pub(crate) fn unpack_layer(
+    source: File,
+    kind: &str,
+    folder: &Path,
+    ownership: Ownership,
+) -> Result<(Count, Digest), UnpackError> {
+    let stream = open_stream(source, kind)?;
     let mut reader = HashingReader {
         inner: stream,
         hasher: Hasher::new(),
