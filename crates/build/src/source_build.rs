@@ -32,8 +32,25 @@ use crate::source_build_source::{Place, Source, failure, file_digest};
 /// Records of wheels that were built. The number changes whenever the same source would be built otherwise.
 const BUILT: &str = "built-wheel-v1";
 const FORMAT: u32 = 1;
-/// Debian's packages that every build has beside the base.
-const COMPILERS: [&str; 6] = ["gcc", "g++", "libc6-dev", "make", "pkgconf", "patch"];
+/// Debian's packages that every build has beside the base: compilers, and what any script takes for granted, which
+/// Debian counts as essential and a base for Python alone leaves out.
+const COMPILERS: [&str; 15] = [
+    "bash",
+    "debianutils",
+    "diffutils",
+    "findutils",
+    "g++",
+    "gcc",
+    "gzip",
+    "hostname",
+    "libc6-dev",
+    "make",
+    "mawk",
+    "patch",
+    "perl-base",
+    "pkgconf",
+    "tar",
+];
 
 /// How a project's source distributions are built.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -76,28 +76,12 @@ impl<'a> Room<'a> {
         };
         let mut plain = fs::DirBuilder::new();
         plain.recursive(true).mode(0o755);
-        for below in [
-            "upper/usr/local/bin",
-            "upper/build/src",
-            "upper/build/out",
-            "upper/build/home",
-        ] {
+        for below in ["upper/build/src", "upper/build/out", "upper/build/home"] {
             plain.create(room.folder.join(below)).map_err(doing())?;
         }
-        for below in [
-            "upper",
-            "upper/usr",
-            "upper/usr/local",
-            "upper/usr/local/bin",
-            "upper/build",
-        ] {
+        for below in ["upper", "upper/build"] {
             let mode = fs::Permissions::from_mode(0o755);
             fs::set_permissions(room.folder.join(below), mode).map_err(doing())?;
-        }
-        // Debian's scripts would choose among several compilers; here is one of each.
-        for (name, program) in [("cc", "gcc"), ("c++", "g++"), ("awk", "mawk")] {
-            let place = room.upper.join("usr/local/bin").join(name);
-            std::os::unix::fs::symlink(format!("/usr/bin/{program}"), place).map_err(doing())?;
         }
         if ownership_is_ours() {
             for below in ["src", "out", "home"] {

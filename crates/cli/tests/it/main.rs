@@ -20,6 +20,8 @@ mod outputs;
 mod pack;
 mod rootless;
 mod run;
+mod source_builds;
+mod steps;
 
 use coil_testkit::Context;
 
