@@ -37,6 +37,10 @@ pub struct Request {
 struct Content {
     /// Path → bytes.
     files: BTreeMap<String, Vec<u8>>,
+    /// Path → content type, where it isn't the usual one.
+    kinds: BTreeMap<String, &'static str>,
+    /// Path → where it redirects to.
+    redirects: BTreeMap<String, String>,
     /// Normalised project name → file names with digests.
     projects: BTreeMap<String, BTreeMap<String, String>>,
     /// Part of a path → fault, and how many requests still meet it.
@@ -127,6 +131,36 @@ impl PackageIndex {
         self.content().files.insert(path.to_owned(), bytes);
     }
 
+    /// Offers a project's page as JSON (PEP 691): each file with more members, such as `"yanked":"broken"`.
+    pub fn add_json_page(&self, project: &str, files: &[(&str, &str)]) {
+        let mut content = self.content();
+        let digests = content.projects.get(project).cloned().unwrap_or_default();
+        let entry = |(name, more): &(&str, &str)| {
+            let digest = digests.get(*name).map(String::as_str).unwrap_or_default();
+            format!(r#"{{"filename":"{name}","url":"/files/{name}","hashes":{{"sha256":"{digest}"}}{more}}}"#)
+        };
+        let entries: Vec<String> = files.iter().map(entry).collect();
+        let page = format!(
+            r#"{{"meta":{{"api-version":"1.1"}},"name":"{project}","files":[{}]}}"#,
+            entries.join(",")
+        );
+        let path = format!("/simple/{project}/");
+        content.files.insert(path.clone(), page.into_bytes());
+        content.kinds.insert(path, "application/vnd.pypi.simple.v1+json");
+    }
+
+    /// Offers a page of HTML at any path.
+    pub fn add_html(&self, path: &str, text: &str) {
+        let mut content = self.content();
+        content.files.insert(path.to_owned(), text.as_bytes().to_vec());
+        content.kinds.insert(path.to_owned(), "text/html");
+    }
+
+    /// Redirects a path to an address.
+    pub fn redirect(&self, path: &str, to: &str) {
+        self.content().redirects.insert(path.to_owned(), to.to_owned());
+    }
+
     /// Makes the next `times` requests whose path contains `part` fail.
     pub fn fail(&self, part: &str, fault: Fault, times: usize) {
         self.content().faults.push((part.to_owned(), fault, times));
@@ -204,7 +238,7 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
 
 /// Answers one request; false when the connection is to be closed.
 fn answer(writer: &mut TcpStream, request: &Request, shared: &Mutex<Content>) -> io::Result<bool> {
-    let (body, kind, ranges, fault) = {
+    let (body, kind, ranges, fault, redirect) = {
         let mut content = shared.lock().expect("no server thread panics");
         content.requests.push(request.clone());
         let fault = take_fault(&mut content.faults, &request.path);
@@ -217,7 +251,8 @@ fn answer(writer: &mut TcpStream, request: &Request, shared: &Mutex<Content>) ->
         });
         let fault = if welcome { fault } else { Some(Fault::Status(401)) };
         let (body, kind) = find(&content, &request.path);
-        (body, kind, content.ranges, fault)
+        let redirect = content.redirects.get(&request.path).cloned();
+        (body, kind, content.ranges, fault, redirect)
     };
     match fault {
         Some(Fault::Status(status)) => {
@@ -234,6 +269,13 @@ fn answer(writer: &mut TcpStream, request: &Request, shared: &Mutex<Content>) ->
         }
         Some(Fault::HangUp) => return Ok(false),
         _ => {}
+    }
+    if let Some(to) = redirect {
+        write!(
+            writer,
+            "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
+        )?;
+        return Ok(true);
     }
     let Some(mut body) = body else {
         write!(writer, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
@@ -283,7 +325,8 @@ fn take_fault(faults: &mut Vec<(String, Fault, usize)>, path: &str) -> Option<Fa
 
 fn find(content: &Content, path: &str) -> (Option<Vec<u8>>, &'static str) {
     if let Some(body) = content.files.get(path) {
-        return (Some(body.clone()), "application/octet-stream");
+        let kind = content.kinds.get(path).copied();
+        return (Some(body.clone()), kind.unwrap_or("application/octet-stream"));
     }
     let below =
         |(folder, _): &(&String, &Vec<u8>)| folder.ends_with('/') && path.starts_with(folder.as_str());
