@@ -492,12 +492,6 @@ impl<'a> Builder<'a> {
             }
             return Ok(trees);
         };
-        let mut names: Vec<String> = COMPILERS.iter().map(ToString::to_string).collect();
-        names.extend(asked.iter().cloned());
-        names.extend(with_git.then(|| "git".to_owned()));
-        if base.image.is_none() {
-            names.push(format!("python{}-dev", base.environment().minor()));
-        }
         let packages = base.packages.iter().map(|package| InstalledPackage {
             name: package.name.clone(),
             version: package.version.clone(),
@@ -505,30 +499,67 @@ impl<'a> Builder<'a> {
             source: package.source.clone(),
             provides: None,
         });
-        let mut packages: Vec<InstalledPackage> = packages.collect();
-        packages.sort();
-        let installed = Installed {
-            suite: suite.clone(),
-            arch: base.arch,
-            packages,
+        let mut below = Below {
+            installed: Installed {
+                suite: suite.clone(),
+                arch: base.arch,
+                packages: packages.collect(),
+            },
+            blobs: base
+                .layers
+                .iter()
+                .map(|layer| layer.layer.digest.clone())
+                .collect(),
         };
-        let archive = self.parts.archive;
-        let pinned = archive
-            .resolve_addition(&installed, &names, packer.progress)
-            .map_err(|error| PackError::Resolve(Box::new(error)))?;
-        let below: Vec<Digest> = base
-            .layers
-            .iter()
-            .map(|layer| layer.layer.digest.clone())
-            .collect();
-        let options = packer.assemble_options(self.request);
-        let layer = archive
-            .assemble_addition(&below, &pinned, &options, packer.progress)
-            .map_err(|error| PackError::Assemble(Box::new(error)))?;
-        let blob = Descriptor::new(layer_type(packer.store, &layer.blob), layer.blob, layer.size);
-        trees.push(packer.store.ensure_snapshot(&layer.diff_id, &blob, ownership())?);
+        let mut usual: Vec<String> = COMPILERS.iter().map(ToString::to_string).collect();
+        if base.image.is_none() {
+            usual.push(format!("python{}-dev", base.environment().minor()));
+        }
+        let mut own = asked.clone();
+        own.extend(with_git.then(|| "git".to_owned()));
+        // Two layers, so that projects which ask for more share the compilers.
+        for names in [usual, own] {
+            if !names.is_empty() {
+                trees.push(self.addition(&mut below, &names)?);
+            }
+        }
         Ok(trees)
     }
+
+    /// Adds packages to what is there; gives the tree of the new layer.
+    fn addition(&self, below: &mut Below, names: &[String]) -> Result<PathBuf, PackError> {
+        let packer = self.packer;
+        let archive = self.parts.archive;
+        below.installed.packages.sort();
+        let pinned = archive
+            .resolve_addition(&below.installed, names, packer.progress)
+            .map_err(|error| PackError::Resolve(Box::new(error)))?;
+        let options = packer.assemble_options(self.request);
+        let layer = archive
+            .assemble_addition(&below.blobs, &pinned, &options, packer.progress)
+            .map_err(|error| PackError::Assemble(Box::new(error)))?;
+        below
+            .installed
+            .packages
+            .retain(|old| pinned.packages.iter().all(|new| new.name != old.name));
+        let added = pinned.packages.iter().map(|package| InstalledPackage {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            arch: package.arch.clone(),
+            source: None,
+            provides: None,
+        });
+        below.installed.packages.extend(added);
+        below.blobs.push(layer.blob.clone());
+        let blob = Descriptor::new(layer_type(packer.store, &layer.blob), layer.blob, layer.size);
+        Ok(packer.store.ensure_snapshot(&layer.diff_id, &blob, ownership())?)
+    }
+}
+
+/// What packages are added to.
+struct Below {
+    installed: Installed,
+    blobs: Vec<Digest>,
 }
 
 fn strings(value: &Value) -> Vec<String> {
