@@ -116,6 +116,10 @@ impl ResolutionInput {
         for place in places.chain(&mut index.find_links) {
             *place = without_credentials(place);
         }
+        for text in [&mut bare.requirements, &mut bare.constraints] {
+            let words = text.split_inclusive(char::is_whitespace);
+            *text = words.map(without_credentials).collect();
+        }
         // A derived serializer of strings, booleans and lists can't fail, and keeps the order of the fields.
         Digest::of(&serde_json::to_vec(&bare).unwrap_or_default())
     }
