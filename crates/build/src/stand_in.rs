@@ -6,6 +6,7 @@
 
 mod contents;
 mod error;
+mod frozen_site;
 mod name;
 mod normalise;
 mod python_home;
@@ -42,6 +43,8 @@ pub mod label {
     pub const MADE_OF: &str = "coil.stand-in.made-of";
     /// The digest of the suite's signed table of contents.
     pub const RELEASE: &str = "coil.stand-in.release";
+    /// The packages of an image of the user's own: `bookworm curl git`.
+    pub const RECIPE: &str = "coil.stand-in.recipe";
 }
 
 /// A stand-in that is wanted.
@@ -180,6 +183,12 @@ impl StandInMaker<'_> {
         })
     }
 
+    /// Whether all of an image is here.
+    pub fn is_whole(&self, descriptor: &Descriptor) -> bool {
+        let blobs = self.store.blobs_of(descriptor).unwrap_or_default();
+        !blobs.is_empty() && blobs.iter().all(|blob| self.store.has_blob(&blob.digest))
+    }
+
     /// The packages of a stand-in that was made before, where they are still known.
     pub fn packages_of(&self, descriptor: &Descriptor) -> Option<PinnedSystem> {
         let bytes = self.store.cache_get(SYSTEMS, descriptor.digest.hex())?;
@@ -204,9 +213,7 @@ impl StandInMaker<'_> {
         let known: Known = serde_json::from_slice(&self.store.cache_get(IMAGES, key)?).ok()?;
         let mut descriptor = Descriptor::new(media_type::MANIFEST, known.manifest, known.size);
         descriptor.platform = Some(Platform::linux(self.arch));
-        let blobs = self.store.blobs_of(&descriptor).ok()?;
-        let whole = blobs.iter().all(|blob| self.store.has_blob(&blob.digest));
-        whole.then_some(descriptor)
+        self.is_whole(&descriptor).then_some(descriptor)
     }
 
     /// The time of what has no older one.
@@ -236,6 +243,10 @@ impl StandInMaker<'_> {
         labels.insert(label::STANDS_IN_FOR.into(), request.name.familiar());
         labels.insert(label::MADE_OF.into(), made_of);
         labels.insert(label::RELEASE.into(), system.release.to_string());
+        if let Kind::Own(packages) = &request.recipe.kind {
+            let recipe = format!("{} {}", system.suite, packages.join(" "));
+            labels.insert(label::RECIPE.into(), recipe.trim_end().to_owned());
+        }
         let config = ImageConfig {
             created: Some(created.clone()),
             author: None,
@@ -278,11 +289,7 @@ impl StandInMaker<'_> {
             };
             let bytes = serde_json::to_vec(&manifest)?;
             let digest = self.store.put_blob(&bytes)?;
-            Ok(Descriptor::new(
-                media_type::MANIFEST,
-                digest,
-                bytes.len() as u64,
-            ))
+            Ok(Descriptor::new(media_type::MANIFEST, digest, bytes.len() as u64))
         };
         let mut descriptor = write().map_err(failed)?;
         descriptor.platform = Some(Platform::linux(self.arch));

@@ -5,6 +5,8 @@ cd /
 umask 022
 # Programs that scripts call before mawk's own script has said which awk it is.
 [ -e /usr/bin/awk ] || ln -s mawk /usr/bin/awk
+# Accounts are made by what this file says of passwords' ages.
+[ -e /etc/login.defs ] || cp -p /etc/login.defs.dpkg-new /etc/login.defs
 while read -r name version arch file; do
     script=/var/lib/dpkg/info/$file.preinst
     [ -x "$script" ] || continue

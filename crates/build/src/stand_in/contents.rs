@@ -94,7 +94,12 @@ const BUILD_PACKAGES: [&str; 47] = [
 /// headers need no others where there is no compiler anyway.
 pub(super) fn is_left_alone(package: &str, wanted: &str) -> bool {
     let python = |name: &str| name.starts_with("python3") || name.starts_with("libpython3");
-    python(package) && (python(wanted) || wanted == "blt" || wanted.starts_with("tk8") || wanted.starts_with("libt") && wanted.contains("8.6") || wanted.ends_with("-dev"))
+    python(package)
+        && (python(wanted)
+            || wanted == "blt"
+            || wanted.starts_with("tk8")
+            || wanted.starts_with("libt") && wanted.contains("8.6")
+            || wanted.ends_with("-dev"))
 }
 
 impl Contents {
@@ -125,23 +130,32 @@ impl Contents {
                 contents.packages = names(&["ca-certificates", "netbase", "tzdata"]);
                 if !recipe.slim {
                     contents.packages.extend(names(&BUILD_PACKAGES));
+                    if recipe.suite.python == "3.11" {
+                        // What this one's tkinter is linked against.
+                        contents.packages.push("tk8.6-blt2.5".into());
+                    }
                 }
                 contents.relocated = python_parts(recipe.suite.python);
             }
             Kind::Postgres(major) => {
-                contents.packages = names(&["ca-certificates", "locales", "tzdata", "xz-utils", "zstd", "less"]);
+                contents.packages =
+                    names(&["ca-certificates", "locales", "tzdata", "xz-utils", "zstd", "less"]);
                 contents.packages.push(format!("postgresql-{major}"));
                 contents.before = Some(include_str!("../../data/stand_in/postgres-before.sh"));
                 contents.after = Some(include_str!("../../data/stand_in/postgres-after.sh"));
                 let text = include_str!("../../data/stand_in/postgres-entrypoint.sh");
-                contents.files.push(own("usr/local/bin/docker-entrypoint.sh", text));
+                contents
+                    .files
+                    .push(own("usr/local/bin/docker-entrypoint.sh", text));
             }
             Kind::Redis => {
                 contents.packages = names(&["ca-certificates", "redis-server", "tzdata"]);
                 contents.before = Some(include_str!("../../data/stand_in/redis-before.sh"));
                 contents.after = Some(include_str!("../../data/stand_in/redis-after.sh"));
                 let text = include_str!("../../data/stand_in/redis-entrypoint.sh");
-                contents.files.push(own("usr/local/bin/docker-entrypoint.sh", text));
+                contents
+                    .files
+                    .push(own("usr/local/bin/docker-entrypoint.sh", text));
             }
             Kind::Nginx => {
                 contents.packages = names(&["ca-certificates", "curl", "gettext-base", "nginx", "tzdata"]);
@@ -171,7 +185,12 @@ impl Contents {
     pub(super) fn identity(&self) -> Digest {
         let mut text = format!(
             "{:?} {:?} {:?} {:?} {:?} {}\n",
-            self.kind, self.python, self.slim, self.before, self.after, super::FORMAT
+            self.kind,
+            self.python,
+            self.slim,
+            self.before,
+            self.after,
+            super::FORMAT
         );
         for file in self.given.iter().chain(&self.files) {
             text.push_str(&format!("{} {:o} {}\n", file.path, file.mode, file.text));
@@ -193,7 +212,10 @@ impl Contents {
             Kind::Own(packages) => format!("packages {}", packages.join(" ")),
             Kind::Python => {
                 let minor = self.python.unwrap_or_default();
-                format!("Python {} in /usr/local", version(format!("python{minor}-minimal")))
+                format!(
+                    "Python {} in /usr/local",
+                    version(format!("python{minor}-minimal"))
+                )
             }
             Kind::Postgres(major) => format!("PostgreSQL {}", version(format!("postgresql-{major}"))),
             Kind::Redis => format!("Redis {}", version("redis-server".into())),
@@ -221,7 +243,8 @@ impl Contents {
                 let version = version(format!("python{minor}-minimal"));
                 ContainerConfig {
                     env: vec![
-                        "PATH=/usr/local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+                        "PATH=/usr/local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+                            .into(),
                         "LANG=C.UTF-8".into(),
                         format!("PYTHON_VERSION={version}"),
                     ],
@@ -286,10 +309,18 @@ fn python_parts(minor: &str) -> Vec<String> {
     ];
     if minor == "3.11" {
         // Later ones have no distutils, and pip alone in a new environment.
-        for name in ["distutils", "lib2to3", "tk", "setuptools-whl", "wheel-whl"] {
+        for name in [
+            "distutils",
+            "gdbm",
+            "lib2to3",
+            "tk",
+            "setuptools-whl",
+            "wheel-whl",
+        ] {
             names.push(format!("python3-{name}"));
         }
     } else {
+        names.push(format!("python{minor}-gdbm"));
         names.push(format!("python{minor}-tk"));
     }
     names

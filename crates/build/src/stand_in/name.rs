@@ -1,5 +1,7 @@
 //! The names that stand-ins are asked for by, and what each is made of.
 
+use std::collections::BTreeMap;
+
 use coil_debian::{SYSTEM_SUITES, Suite};
 use coil_oci::Reference;
 
@@ -74,7 +76,24 @@ const NGINX: [(&str, &str); 3] = [("1.18", "bullseye"), ("1.22", "bookworm"), ("
 const PYTHONS: [(&str, &str); 3] = [("3.11", "bookworm"), ("3.13", "trixie"), ("3.14", "sid")];
 const REPOSITORIES: [&str; 5] = ["debian", "python", "postgres", "redis", "nginx"];
 
+impl Recipe {
+    /// What an image of the user's own was made of, by its labels; none for any other.
+    pub fn of_labels(labels: &BTreeMap<String, String>) -> Option<Recipe> {
+        let mut words = labels.get(super::label::RECIPE)?.split(' ').map(str::to_owned);
+        Some(Recipe {
+            suite: suite(&words.next()?).ok()?,
+            kind: Kind::Own(words.collect()),
+            slim: true,
+            exactly: None,
+            nearest: Vec::new(),
+        })
+    }
+}
+
 /// The suite of a codename.
+///
+/// # Errors
+/// When there is none of that name.
 pub fn suite(name: &str) -> Result<Suite, NameError> {
     let found = SYSTEM_SUITES.into_iter().find(|suite| suite.name == name);
     found.ok_or_else(|| NameError {
@@ -132,7 +151,8 @@ fn is_near(a: &str, b: &str) -> bool {
         letters
     };
     let common = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
-    letters(a) == letters(b) || (a.len().abs_diff(b.len()) <= 1 && common + 2 >= a.len().min(b.len()) && common > 2)
+    letters(a) == letters(b)
+        || (a.len().abs_diff(b.len()) <= 1 && common + 2 >= a.len().min(b.len()) && common > 2)
 }
 
 struct Asked<'a> {
@@ -145,7 +165,10 @@ struct Asked<'a> {
 impl Asked<'_> {
     fn error(&self, reason: &str, help: String) -> NameError {
         NameError {
-            message: format!("no stand-in can be made for {}:{}: {reason}", self.repository, self.tag),
+            message: format!(
+                "no stand-in can be made for {}:{}: {reason}",
+                self.repository, self.tag
+            ),
             help,
         }
     }
@@ -236,9 +259,7 @@ impl Asked<'_> {
         let minor: Option<String> = version
             .as_ref()
             .map(|version| version.splitn(3, '.').take(2).collect::<Vec<_>>().join("."));
-        let by_suite = PYTHONS
-            .iter()
-            .find(|(_, suite)| Some(*suite) == named.as_deref());
+        let by_suite = PYTHONS.iter().find(|(_, suite)| Some(*suite) == named.as_deref());
         let found = match (&minor, &named) {
             (None, None) => PYTHONS.iter().find(|(_, suite)| *suite == STABLE),
             (None, Some(_)) => by_suite,
@@ -248,9 +269,12 @@ impl Asked<'_> {
         let found = match found {
             Some(found) => *found,
             None if self.nearest => {
-                let closest = by_suite.copied().unwrap_or_else(|| nearest_python(minor.as_deref()));
+                let closest = by_suite
+                    .copied()
+                    .unwrap_or_else(|| nearest_python(minor.as_deref()));
                 let wanted = minor.clone().unwrap_or_default();
-                self.notes.push(format!("Python {} in place of {wanted}", closest.0));
+                self.notes
+                    .push(format!("Python {} in place of {wanted}", closest.0));
                 closest
             }
             None => {
@@ -262,7 +286,9 @@ impl Asked<'_> {
                 return Err(self.error(&reason, format!("{}; {nearest_help}", offers())));
             }
         };
-        let is_patch = version.as_deref().is_some_and(|text| text.matches('.').count() >= 2);
+        let is_patch = version
+            .as_deref()
+            .is_some_and(|text| text.matches('.').count() >= 2);
         let exactly = version
             .filter(|_| is_patch && minor.as_deref() == Some(found.0))
             .map(|version| (format!("python{}-minimal", found.0), version));
@@ -286,8 +312,12 @@ impl Asked<'_> {
     ) -> Result<Recipe, NameError> {
         let fits = |known: &str, wanted: &str| {
             wanted == known
-                || wanted.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'))
-                || known.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('.'))
+                || wanted
+                    .strip_prefix(known)
+                    .is_some_and(|rest| rest.starts_with('.'))
+                || known
+                    .strip_prefix(wanted)
+                    .is_some_and(|rest| rest.starts_with('.'))
         };
         let found = table.iter().rev().find(|(known, suite)| {
             let version_fits = match (&version, &named) {
@@ -303,7 +333,8 @@ impl Asked<'_> {
             None if self.nearest => {
                 let closest = table.iter().find(|(known, _)| number(known) >= number(&wanted));
                 let closest = closest.or(table.last()).copied().unwrap_or(("", STABLE));
-                self.notes.push(format!("{title} {} in place of {wanted}", closest.0));
+                self.notes
+                    .push(format!("{title} {} in place of {wanted}", closest.0));
                 closest
             }
             None => {
@@ -311,7 +342,8 @@ impl Asked<'_> {
                     .iter()
                     .map(|(known, suite)| format!("{known} ({suite})"))
                     .collect();
-                let where_from = named.map_or("no suite of Debian".to_owned(), |suite| format!("Debian {suite}"));
+                let where_from =
+                    named.map_or("no suite of Debian".to_owned(), |suite| format!("Debian {suite}"));
                 let reason = format!("{where_from} has {title} {wanted}");
                 let help = format!(
                     "Debian has {}; --nearest takes the closest that there is",
@@ -370,10 +402,20 @@ pub fn offers() -> Vec<Offer> {
         let number = NUMBERS.iter().find(|(_, name)| *name == suite.name);
         let also = number.map_or(String::new(), |(number, _)| format!("debian:{number}"));
         let holds = "Debian's required packages and apt".to_owned();
-        all.push(offer(format!("debian:{}", suite.name), &also, holds.clone(), suite.name));
+        all.push(offer(
+            format!("debian:{}", suite.name),
+            &also,
+            holds.clone(),
+            suite.name,
+        ));
         let also = number.map_or(String::new(), |(number, _)| format!("debian:{number}-slim"));
         let holds = format!("{holds}, without manuals and translations");
-        all.push(offer(format!("debian:{}-slim", suite.name), &also, holds, suite.name));
+        all.push(offer(
+            format!("debian:{}-slim", suite.name),
+            &also,
+            holds,
+            suite.name,
+        ));
     }
     for (python, suite) in PYTHONS {
         let holds = format!("Python {python} in /usr/local, pip, compilers, common libraries' headers");
@@ -391,7 +433,12 @@ pub fn offers() -> Vec<Offer> {
     for (name, title, table) in servers {
         for (version, suite) in table {
             let also = format!("{name}:{version}-alpine, served by Debian");
-            all.push(offer(format!("{name}:{version}"), &also, format!("{title} {version}"), suite));
+            all.push(offer(
+                format!("{name}:{version}"),
+                &also,
+                format!("{title} {version}"),
+                suite,
+            ));
         }
     }
     all
@@ -426,17 +473,32 @@ mod tests {
             ("debian", "Debian trixie"),
             ("debian:stable-slim", "Debian trixie slim"),
             ("python:3.11-slim", "Python bookworm slim"),
-            ("docker.io/library/python:3.11-slim-bookworm", "Python bookworm slim"),
+            (
+                "docker.io/library/python:3.11-slim-bookworm",
+                "Python bookworm slim",
+            ),
             ("python:3.13", "Python trixie"),
             ("python:3", "Python trixie"),
             ("python:slim", "Python trixie slim"),
             ("python:3.14-sid", "Python sid"),
-            ("python:3.11.2-slim", "Python bookworm slim python3.11-minimal=3.11.2"),
+            (
+                "python:3.11.2-slim",
+                "Python bookworm slim python3.11-minimal=3.11.2",
+            ),
             ("postgres:15", "Postgres(\"15\") bookworm slim"),
-            ("postgres:15-alpine", "Postgres(\"15\") bookworm slim Debian in place of Alpine"),
-            ("postgres:15.4", "Postgres(\"15\") bookworm slim postgresql-15=15.4"),
+            (
+                "postgres:15-alpine",
+                "Postgres(\"15\") bookworm slim Debian in place of Alpine",
+            ),
+            (
+                "postgres:15.4",
+                "Postgres(\"15\") bookworm slim postgresql-15=15.4",
+            ),
             ("postgres", "Postgres(\"17\") trixie slim"),
-            ("redis:7-alpine3.20", "Redis bookworm slim Debian in place of Alpine"),
+            (
+                "redis:7-alpine3.20",
+                "Redis bookworm slim Debian in place of Alpine",
+            ),
             ("nginx", "Nginx trixie slim"),
             ("nginx:1", "Nginx trixie slim"),
         ] {
@@ -466,13 +528,22 @@ mod tests {
 
     #[test]
     fn the_nearest_is_said() {
-        assert_eq!(asked("python:3.12", true), "Python trixie Python 3.13 in place of 3.12");
-        assert_eq!(asked("python:3.8-slim", true), "Python bookworm slim Python 3.11 in place of 3.8");
+        assert_eq!(
+            asked("python:3.12", true),
+            "Python trixie Python 3.13 in place of 3.12"
+        );
+        assert_eq!(
+            asked("python:3.8-slim", true),
+            "Python bookworm slim Python 3.11 in place of 3.8"
+        );
         assert_eq!(
             asked("python:3.12-alpine", true),
             "Python trixie slim Debian in place of Alpine, Python 3.13 in place of 3.12"
         );
-        assert_eq!(asked("postgres:16", true), "Postgres(\"17\") trixie slim PostgreSQL 17 in place of 16");
+        assert_eq!(
+            asked("postgres:16", true),
+            "Postgres(\"17\") trixie slim PostgreSQL 17 in place of 16"
+        );
         assert!(is_near("pyhton", "python") && is_near("postgre", "postgres") && !is_near("ruby", "redis"));
     }
 }

@@ -90,7 +90,11 @@ fn with_day(text: &str, day: u64) -> String {
 fn logs(folder: &Path) -> io::Result<()> {
     for path in entries(folder)? {
         let meta = fs::symlink_metadata(&path)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if meta.is_dir() {
             logs(&path)?;
         } else if meta.is_file() {
@@ -191,7 +195,13 @@ mod tests {
         assert_eq!(read("etc/machine-id").as_deref(), Some(""));
         assert_eq!(read("var/log/lastlog").as_deref(), Some(""));
         assert_eq!(read("etc/shadow").as_deref(), Some("root:*:9:0:99999:7:::\n"));
-        for gone in ["var/log/dpkg.log", "var/log/apt/term.log", "run/lock/x", "tmp/x", "etc/passwd-"] {
+        for gone in [
+            "var/log/dpkg.log",
+            "var/log/apt/term.log",
+            "run/lock/x",
+            "tmp/x",
+            "etc/passwd-",
+        ] {
             assert!(read(gone).is_none(), "{gone}");
         }
         assert!(folder.path().join("run/lock").is_dir() && folder.path().join("var/log/apt").is_dir());

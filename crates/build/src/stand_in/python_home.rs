@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use coil_debian::PinnedSystem;
 
 use super::contents::OwnFile;
+use super::frozen_site::thaw;
 use super::python_patch::{Patch, patches};
 use super::system_layers::put;
 use super::{StandInError, StandInMaker};
@@ -33,6 +34,29 @@ pub(super) fn fill(
     for patch in patches(minor, triplet, &bundled).map_err(failed())? {
         apply(&home, &patch)?;
     }
+    for (path, needed) in [
+        (format!("bin/python{minor}"), true),
+        (format!("lib/libpython{minor}.so.1.0"), false),
+    ] {
+        let file = home.join(&path);
+        let meta = fs::metadata(&file).map_err(failed())?;
+        let mut bytes = fs::read(&file).map_err(failed())?;
+        if thaw(&mut bytes) {
+            let write = || -> io::Result<()> {
+                fs::write(&file, &bytes)?;
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open(&file)?
+                    .set_modified(meta.modified()?)
+            };
+            write().map_err(failed())?;
+        } else if needed {
+            return Err(StandInError::Unknown {
+                path,
+                missing: "table of frozen modules".into(),
+            });
+        }
+    }
     // Of the wheels those stay that ensurepip installs.
     let own = upper.join(".coil");
     let prepare = || -> io::Result<()> {
@@ -43,7 +67,6 @@ pub(super) fn fill(
                 fs::remove_file(bundled.join(&name))?;
             }
         }
-        // A regular package, as it is upstream, so that resources are found in it.
         put(
             &own,
             &OwnFile {
@@ -78,19 +101,31 @@ fn place(path: &str, minor: &str, triplet: &str) -> Option<String> {
     };
     if let Some(rest) = inside(path, &library) {
         let name = rest.rsplit('/').next().unwrap_or_default();
-        let left_out = ["EXTERNALLY-MANAGED", "_distutils_system_mod.py", "sitecustomize.py"];
+        let left_out = [
+            "EXTERNALLY-MANAGED",
+            "_distutils_system_mod.py",
+            "sitecustomize.py",
+        ];
         let archive = rest.starts_with("config-") && (name.ends_with(".a") || name.ends_with(".so"));
         if left_out.contains(&rest.as_str()) || archive || rest.starts_with("dist-packages") {
             return None;
         }
-        return Some(format!("usr/local/lib/python{minor}/{rest}").trim_end_matches('/').to_owned());
+        return Some(
+            format!("usr/local/lib/python{minor}/{rest}")
+                .trim_end_matches('/')
+                .to_owned(),
+        );
     }
     if let Some(name) = inside(path, "usr/bin").filter(|name| !name.is_empty()) {
         let config = format!("{triplet}-python{minor}-config");
         if name == config {
             return Some(format!("usr/local/bin/python{minor}-config"));
         }
-        let kept = [format!("python{minor}"), format!("pydoc{minor}"), format!("2to3-{minor}")];
+        let kept = [
+            format!("python{minor}"),
+            format!("pydoc{minor}"),
+            format!("2to3-{minor}"),
+        ];
         return kept.contains(&name).then(|| format!("usr/local/bin/{name}"));
     }
     if let Some(name) = inside(path, &format!("usr/lib/{triplet}")).filter(|name| !name.is_empty()) {
@@ -104,15 +139,17 @@ fn place(path: &str, minor: &str, triplet: &str) -> Option<String> {
     let headers = format!("usr/include/python{minor}");
     if let Some(rest) = inside(path, &headers) {
         // This one only leads to the one above.
-        return (rest != "pyconfig.h")
-            .then(|| format!("usr/local/include/python{minor}/{rest}").trim_end_matches('/').to_owned());
+        return (rest != "pyconfig.h").then(|| {
+            format!("usr/local/include/python{minor}/{rest}")
+                .trim_end_matches('/')
+                .to_owned()
+        });
     }
     if let Some(name) = inside(path, "usr/share/python-wheels").filter(|name| !name.is_empty()) {
         return Some(format!("usr/local/lib/python{minor}/ensurepip/_bundled/{name}"));
     }
-    let is_licence = path.starts_with("usr/share/doc/")
-        && path.ends_with("/copyright")
-        && path.matches('/').count() == 4;
+    let is_licence =
+        path.starts_with("usr/share/doc/") && path.ends_with("/copyright") && path.matches('/').count() == 4;
     is_licence.then(|| path.replacen("usr/share", "usr/local/share", 1))
 }
 
@@ -189,23 +226,41 @@ mod tests {
         for (path, expected) in [
             ("usr/bin/python3.11", Some("usr/local/bin/python3.11")),
             ("usr/bin/pdb3.11", None),
-            ("usr/bin/x86_64-linux-gnu-python3.11-config", Some("usr/local/bin/python3.11-config")),
+            (
+                "usr/bin/x86_64-linux-gnu-python3.11-config",
+                Some("usr/local/bin/python3.11-config"),
+            ),
             ("usr/bin/python3.11-config", None),
             ("usr/lib/python3.11", Some("usr/local/lib/python3.11")),
             ("usr/lib/python3.11/os.py", Some("usr/local/lib/python3.11/os.py")),
             ("usr/lib/python3.11/EXTERNALLY-MANAGED", None),
-            ("usr/lib/python3.11/config-3.11-x86_64-linux-gnu/libpython3.11.a", None),
+            (
+                "usr/lib/python3.11/config-3.11-x86_64-linux-gnu/libpython3.11.a",
+                None,
+            ),
             ("usr/lib/python3/dist-packages/x.py", None),
-            ("usr/lib/x86_64-linux-gnu/libpython3.11.so.1.0", Some("usr/local/lib/libpython3.11.so.1.0")),
+            (
+                "usr/lib/x86_64-linux-gnu/libpython3.11.so.1.0",
+                Some("usr/local/lib/libpython3.11.so.1.0"),
+            ),
             ("usr/lib/x86_64-linux-gnu/libpython3.11.a", None),
-            ("usr/include/x86_64-linux-gnu/python3.11/pyconfig.h", Some("usr/local/include/python3.11/pyconfig.h")),
+            (
+                "usr/include/x86_64-linux-gnu/python3.11/pyconfig.h",
+                Some("usr/local/include/python3.11/pyconfig.h"),
+            ),
             ("usr/include/python3.11/pyconfig.h", None),
-            ("usr/include/python3.11/Python.h", Some("usr/local/include/python3.11/Python.h")),
+            (
+                "usr/include/python3.11/Python.h",
+                Some("usr/local/include/python3.11/Python.h"),
+            ),
             (
                 "usr/share/python-wheels/pip-23.0.1-py3-none-any.whl",
                 Some("usr/local/lib/python3.11/ensurepip/_bundled/pip-23.0.1-py3-none-any.whl"),
             ),
-            ("usr/share/doc/python3.11/copyright", Some("usr/local/share/doc/python3.11/copyright")),
+            (
+                "usr/share/doc/python3.11/copyright",
+                Some("usr/local/share/doc/python3.11/copyright"),
+            ),
             ("etc/python3.11/sitecustomize.py", None),
         ] {
             let found = place(path, "3.11", "x86_64-linux-gnu");

@@ -32,7 +32,10 @@ impl Patch {
     }
 
     fn optional(self) -> Patch {
-        Patch { optional: true, ..self }
+        Patch {
+            optional: true,
+            ..self
+        }
     }
 
     /// The changed text; the error is what was looked for and not found.
@@ -68,7 +71,11 @@ fn between(from: &str, until: &str, to: &str) -> Change {
 /// When that folder can't be read.
 pub(super) fn patches(minor: &str, triplet: &str, bundled: &Path) -> io::Result<Vec<Patch>> {
     let library = format!("lib/python{minor}");
-    let mut all = vec![site(&library), sysconfig(&library, minor), ensurepip(&library, minor, bundled)?];
+    let mut all = vec![
+        site(&library),
+        sysconfig(&library, minor),
+        ensurepip(&library, minor, bundled)?,
+    ];
     all.extend(prefixes(&library, minor, triplet));
     if minor == "3.11" {
         all.extend(distutils(&library));
@@ -87,20 +94,30 @@ fn site(library: &str) -> Patch {
                 "",
             ),
             replace("\"dist-packages\")", "\"site-packages\")"),
-            replace("    is_virtual_environment = sys.base_prefix != sys.prefix or hasattr(sys, \"real_prefix\")\n\n", ""),
+            replace(
+                "    is_virtual_environment = sys.base_prefix != sys.prefix or hasattr(sys, \"real_prefix\")\n\n",
+                "",
+            ),
             between(
                 "For Debian and derivatives, this sys.path is augmented",
                 "If a file named \"pyvenv.cfg\"",
                 "",
             ),
-            replace("lib/python3/dist-packages.\n", "lib/python<version>/site-packages.\n"),
+            replace(
+                "lib/python3/dist-packages.\n",
+                "lib/python<version>/site-packages.\n",
+            ),
         ],
     )
 }
 
 /// The schemes of upstream alone.
 fn sysconfig(library: &str, minor: &str) -> Patch {
-    let file = if minor == "3.11" { "sysconfig.py" } else { "sysconfig/__init__.py" };
+    let file = if minor == "3.11" {
+        "sysconfig.py"
+    } else {
+        "sysconfig/__init__.py"
+    };
     Patch::of(
         format!("{library}/{file}"),
         vec![
@@ -114,7 +131,10 @@ fn sysconfig(library: &str, minor: &str) -> Patch {
                 "    return {\n        'prefix': prefix_scheme,",
                 "",
             ),
-            replace("        'prefix': prefix_scheme,", "        'prefix': 'posix_prefix',"),
+            replace(
+                "        'prefix': prefix_scheme,",
+                "        'prefix': 'posix_prefix',",
+            ),
         ],
     )
 }
@@ -137,7 +157,11 @@ fn ensurepip(library: &str, minor: &str, bundled: &Path) -> io::Result<Patch> {
             "\n\n__all__ = ",
             "",
         ),
-        between("_PIP_VERSION = \"", "\n", &format!("_PIP_VERSION = \"{}\"", version[0])),
+        between(
+            "_PIP_VERSION = \"",
+            "\n",
+            &format!("_PIP_VERSION = \"{}\"", version[0]),
+        ),
     ];
     changes.push(Change::Maybe(
         "    _ensurepip_is_disabled_in_debian_for_system()\n".into(),
@@ -157,16 +181,28 @@ fn ensurepip(library: &str, minor: &str, bundled: &Path) -> io::Result<Patch> {
 fn prefixes(library: &str, minor: &str, triplet: &str) -> Vec<Patch> {
     let own = |path: &str| format!("/usr/{path}");
     let mut changes: Vec<Change> = [
-        (own(&format!("lib/python{minor}")), format!("/usr/local/lib/python{minor}")),
+        (
+            own(&format!("lib/python{minor}")),
+            format!("/usr/local/lib/python{minor}"),
+        ),
         (
             own(&format!("include/{triplet}/python{minor}")),
             format!("/usr/local/include/python{minor}"),
         ),
-        (own(&format!("include/python{minor}")), format!("/usr/local/include/python{minor}")),
-        (own(&format!("bin/python{minor}")), format!("/usr/local/bin/python{minor}")),
+        (
+            own(&format!("include/python{minor}")),
+            format!("/usr/local/include/python{minor}"),
+        ),
+        (
+            own(&format!("bin/python{minor}")),
+            format!("/usr/local/bin/python{minor}"),
+        ),
         (own(&format!("lib/{triplet}")), "/usr/local/lib".into()),
         ("--prefix=/usr'".into(), "--prefix=/usr/local'".into()),
-        ("/usr/include /usr/include ".into(), "/usr/local/include /usr/local/include ".into()),
+        (
+            "/usr/include /usr/include ".into(),
+            "/usr/local/include /usr/local/include ".into(),
+        ),
     ]
     .into_iter()
     .map(|(from, to)| Change::Maybe(from, to))
@@ -222,10 +258,16 @@ fn prefixes(library: &str, minor: &str, triplet: &str) -> Vec<Patch> {
         let mut package = copy(&changes);
         package.push(lines("prefix=/usr\n", "prefix=/usr/local\n"));
         package.push(lines(&format!(" -I${{includedir}}/{triplet}/python{minor}"), ""));
-        package.push(lines(&format!("libdir=${{prefix}}/lib/{triplet}"), "libdir=${prefix}/lib"));
+        package.push(lines(
+            &format!("libdir=${{prefix}}/lib/{triplet}"),
+            "libdir=${prefix}/lib",
+        ));
         all.push(Patch::of(format!("lib/pkgconfig/{name}"), package).optional());
     }
-    all.push(Patch::of(format!("bin/pydoc{minor}"), vec![lines("#!/usr/bin/python", "#!/usr/local/bin/python")]));
+    all.push(Patch::of(
+        format!("bin/pydoc{minor}"),
+        vec![lines("#!/usr/bin/python", "#!/usr/local/bin/python")],
+    ));
     all
 }
 

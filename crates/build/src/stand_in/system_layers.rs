@@ -119,7 +119,10 @@ impl StandInMaker<'_> {
 
     /// The layer with what every system has.
     fn base(&self, system: &PinnedSystem, slim: bool) -> Result<(TreeLayer, bool), StandInError> {
-        let mut text = format!("{FORMAT} {slim} {} {CONFIGURE_BASE}{SLIM_SETTING}\n", self.time(system));
+        let mut text = format!(
+            "{FORMAT} {slim} {} {CONFIGURE_BASE}{SLIM_SETTING}\n",
+            self.time(system)
+        );
         for file in SETTINGS {
             text.push_str(&format!("{} {}\n", file.path, file.text));
         }

@@ -72,12 +72,17 @@ impl Images {
                 "UniqueSize": "N/A",
                 "VirtualSize": human_size(line.size),
                 "Platforms": line.platforms.join(","),
+                "StandIn": line.stand_in,
+                "Note": if line.stand_in { "stand-in" } else { "" },
             })
         };
         let rows: Vec<Value> = lines.iter().map(row).collect();
         let mut columns = vec![("REPOSITORY", "Repository"), ("TAG", "Tag")];
         columns.extend(self.digests.then_some(("DIGEST", "Digest")));
         columns.extend([("IMAGE ID", "ID"), ("CREATED", "CreatedSince"), ("SIZE", "Size")]);
+        // Docker's columns alone, where there is nothing that Docker hasn't.
+        let any = lines.iter().any(|line| line.stand_in);
+        columns.extend(any.then_some(("NOTE", "Note")));
         let (head, fields): (Vec<&str>, Vec<&str>) = columns.into_iter().unzip();
         format.show(&head, &rows, |row| {
             fields.iter().map(|name| field(row, name)).collect()

@@ -1,0 +1,77 @@
+//! Base images made from Debian's packages: they stand in for images of a registry, in a space of their own.
+
+use coil_build::stand_in::{StandIn, StandInError, StandInMaker, StandInRequest, label};
+use coil_oci::Reference;
+use coil_store::{Image, NamedImage, StoreError};
+
+use crate::{Engine, clock};
+
+/// A stand-in that is in the store now.
+#[derive(Debug)]
+pub struct MadeStandIn {
+    /// What it is.
+    pub stand_in: StandIn,
+    /// Its name.
+    pub name: Reference,
+    /// Whether the name stood for the very same image already.
+    pub unchanged: bool,
+    /// Whether an image of that name is in the store, which is what the name means.
+    pub hidden: bool,
+}
+
+/// What is said when a stand-in is used; none for any other image.
+pub fn notice(named: &NamedImage, image: &Image) -> Option<String> {
+    named.stand_in.then(|| {
+        let made_of = image.config.config.labels.get(label::MADE_OF);
+        let made_of = made_of.map_or("Debian's packages", String::as_str);
+        format!(
+            "{} is a stand-in made by `coil base` from {made_of}, not the registry's image",
+            named.reference.familiar()
+        )
+    })
+}
+
+impl Engine {
+    /// The stand-in that a name has now.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn stand_in(&self, name: &Reference) -> Result<Option<(NamedImage, Image)>, StoreError> {
+        let all = self.store.images()?;
+        let Some(named) = all
+            .into_iter()
+            .find(|named| named.stand_in && named.reference == *name)
+        else {
+            return Ok(None);
+        };
+        let image = self.store.image_of(&named.descriptor)?;
+        Ok(Some((named, image)))
+    }
+
+    /// Makes a stand-in and gives it its name.
+    ///
+    /// # Errors
+    /// See [`StandInError`]; the name stands for what it did before then.
+    pub fn make_stand_in(
+        &self,
+        maker: &StandInMaker<'_>,
+        request: &StandInRequest,
+    ) -> Result<MadeStandIn, StandInError> {
+        // Held until the image has its name: a collection in between would take it away.
+        let _lease = self.store.lease().map_err(crate::store_io("locking the store"))?;
+        let stand_in = maker.make(request)?;
+        let name = request.name.clone();
+        let unchanged = self.store.get_stand_in(&name)?.as_ref() == Some(&stand_in.descriptor);
+        if !unchanged {
+            self.store
+                .set_stand_in(&name, &stand_in.descriptor, clock::now().as_secs())?;
+        }
+        let hidden = self.store.get_ref(&name)?.is_some();
+        Ok(MadeStandIn {
+            stand_in,
+            name,
+            unchanged,
+            hidden,
+        })
+    }
+}
