@@ -16,6 +16,7 @@ pub mod image_config;
 mod image_python;
 mod image_system;
 mod image_tree;
+mod import_check;
 pub mod layer_writer;
 mod library_bytecode;
 mod library_check;

@@ -17,6 +17,7 @@ use crate::app_tree::{AppTree, Selection, scan};
 use crate::disk_files::DiskFiles;
 use crate::error::PackError;
 use crate::image_config::{ImageLayer, RunSettings, write_image};
+use crate::import_check;
 use crate::layer_writer::Layer;
 use crate::planning::{Planned, PlannedPlatform};
 use crate::recorder::{Reads, Recorder};
@@ -117,6 +118,9 @@ impl Packer<'_> {
         let run = run_settings(request, &planned, &start)?;
         let rules = planned.ignore_rules(&files)?;
         let mut tree = self.scan(&request.dir, &rules, &mut notes)?;
+        if let Some(importable) = planned.platforms.iter().find_map(|one| one.importable.as_ref()) {
+            notes.extend(import_check::check(self.store, &tree, importable));
+        }
         let mut images = Vec::new();
         let mut descriptors = Vec::new();
         for platform in &planned.platforms {
@@ -331,7 +335,10 @@ fn run_settings(request: &PackRequest, planned: &Planned, start: &Start) -> Resu
         .clone()
         .or_else(|| settings.user.clone())
         .or_else(|| {
-            let base = planned.platforms.first().map(|platform| &platform.base.config.user);
+            let base = planned
+                .platforms
+                .first()
+                .map(|platform| &platform.base.config.user);
             base.filter(|user| !user.is_empty()).cloned()
         })
         .unwrap_or_else(|| USER.into());

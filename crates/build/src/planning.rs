@@ -24,6 +24,7 @@ use crate::base::Base;
 use crate::base_choice::{BaseChoice, unknown_base};
 use crate::disk_files::DiskFiles;
 use crate::error::PackError;
+use crate::import_check::{self, Importable};
 use crate::layer_writer::Layer;
 use crate::lock_file::LockFile;
 use crate::platform_layers::{BaseSource, PlatformParts};
@@ -79,6 +80,9 @@ pub(crate) struct PlannedPlatform {
     pub(crate) layers: Vec<PlannedLayer>,
     /// The blob that lists the components below the app.
     pub(crate) components: Digest,
+    /// What the app can import; none where that isn't known.
+    #[serde(default)]
+    pub(crate) importable: Option<Importable>,
 }
 
 /// A layer that is in the store.
@@ -257,7 +261,7 @@ impl Packer<'_> {
             let mut selected = match project.packages(&target, wishes)? {
                 Packages::Locked(packages) => packages,
                 Packages::Unresolved(input) => {
-                    let input = self.whole_input(input, project, files)?;
+                    let input = self.whole_input(*input, project, files)?;
                     lock.packages(&target, &input.digest(), &packages_from, || {
                         let interpreter = self.resolving_interpreter(request, &archive, &source)?;
                         let parts = PlatformParts {
@@ -298,7 +302,11 @@ impl Packer<'_> {
                 build: &build,
                 bytecode,
             };
-            let made = packer.platform(request, &parts, &mut lock, &mut notes)?;
+            let mut made = packer.platform(request, &parts, &mut lock, &mut notes)?;
+            if let Some(importable) = &mut made.importable {
+                importable.lock.clone_from(&packages_from);
+                importable.left_out = import_check::left_out(project, &selected);
+            }
             platforms.push(made);
             local_sources.extend(self.local_sources(&selected, &lock_dir)?);
             packages.extend(selected);

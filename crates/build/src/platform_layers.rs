@@ -1,7 +1,8 @@
 //! One platform's layers below the app: base, libraries, bytecode, environment and packages, made by running the plan's graph.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Mutex;
 
 use coil_debian::{Archive, PinnedBase};
 use coil_oci::Digest;
@@ -15,7 +16,9 @@ use crate::base::{self, Base};
 use crate::bill_of_materials::InstalledWheel;
 use crate::debian_base;
 use crate::error::PackError;
+use crate::import_check::Importable;
 use crate::layer_writer::Layer;
+use crate::library_layers::Libraries;
 use crate::lock_file::LockFile;
 use crate::package_layers::{direct_urls, package_layer, sources_of};
 use crate::planning::{PlannedLayer, PlannedPlatform};
@@ -37,6 +40,8 @@ pub(crate) struct PlatformParts<'a> {
     pub(crate) lock_dir: &'a Path,
     /// How what has no wheel is built.
     pub(crate) build: &'a BuildSettings,
+    /// Whether bytecode is shipped.
+    pub(crate) bytecode: bool,
 }
 
 /// Where a base comes from.
@@ -98,6 +103,7 @@ impl Packer<'_> {
             selected,
             lock_dir,
             build,
+            bytecode,
         } = *parts;
         let sources = sources_of(
             &self.with_files(selected, notes)?,
@@ -109,7 +115,7 @@ impl Packer<'_> {
             arch: target.arch,
             base: base.name(),
             python: base.python().to_owned(),
-            bytecode: true,
+            bytecode,
             packages: selected.to_vec(),
             builds: sources
                 .builds
@@ -123,15 +129,23 @@ impl Packer<'_> {
             BaseSource::Debian(pinned, _) => (Environment::standard(&pinned.python), false),
             BaseSource::Image(base) => (base.environment(), base.has_environment),
         };
+        let shared = Mutex::new(&mut *lock);
         let results = solve(&graph, self.threads.max(2), |vertex, inputs: &[Made]| {
             let made = match &vertex.op {
-                PackOp::Base => Made::Base(Box::new(self.base(request, archive, base)?)),
+                PackOp::Base => {
+                    let mut base = self.base(request, archive, base)?;
+                    if !bytecode {
+                        base.compiler = None;
+                    }
+                    Made::Base(Box::new(base))
+                }
                 PackOp::Fetch => Made::Wheels(self.fetch(&sources.wheels)?),
                 PackOp::Build => {
                     Made::Wheels(self.built_wheels(request, parts, base_of(inputs)?, &sources)?)
                 }
                 PackOp::Libraries => {
-                    Made::Layers(self.library_layers(parts, base_of(inputs)?, &wheels_of(inputs))?)
+                    let wheels = wheels_of(inputs);
+                    Made::Libraries(self.libraries(request, archive, base_of(inputs)?, &wheels, &shared)?)
                 }
                 PackOp::Bytecode => match self.library_bytecode(base_of(inputs)?, request.epoch)? {
                     Some(layer) => Made::Layer(layer),
@@ -158,6 +172,7 @@ impl Packer<'_> {
         let mut found: Option<Base> = None;
         let mut installed: Vec<InstalledWheel> = Vec::new();
         let mut places: BTreeMap<Digest, Digest> = BTreeMap::new();
+        let mut modules = BTreeSet::new();
         for (vertex, made) in graph.vertices().iter().zip(results) {
             match made {
                 Made::Base(base) => {
@@ -171,6 +186,11 @@ impl Packer<'_> {
                     packages: Vec::new(),
                 }),
                 Made::Layers(made) => layers.extend(made),
+                Made::Libraries(made) => {
+                    layers.extend(made.layers);
+                    notes.extend(made.notes);
+                    modules = made.modules;
+                }
                 Made::Wheels(wheels) => {
                     // What was built is no file of an index, whose hash could be pinned.
                     if matches!(vertex.op, PackOp::Fetch) {
@@ -207,21 +227,13 @@ impl Packer<'_> {
             base: found,
             layers,
             components,
+            // What an image from elsewhere has installed itself isn't known.
+            importable: pinned.is_some().then(|| Importable {
+                modules,
+                minor: target.python.minor,
+                ..Importable::default()
+            }),
         })
-    }
-
-    /// Layers of libraries that the wheels need and the base has not.
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "libraries may be missing from the archive"
-    )]
-    fn library_layers(
-        &self,
-        _parts: &PlatformParts<'_>,
-        _base: &Base,
-        _wheels: &[FetchedWheel],
-    ) -> Result<Vec<PlannedLayer>, PackError> {
-        Ok(Vec::new())
     }
 }
 
@@ -231,6 +243,7 @@ enum Made {
     Base(Box<Base>),
     Layer(Layer),
     Layers(Vec<PlannedLayer>),
+    Libraries(Libraries),
     Wheels(Vec<FetchedWheel>),
     Packages(Vec<LayerBlob>),
 }

@@ -4,7 +4,7 @@
 //! with what was there before, the linker's cache of both, and the links of alternatives, without which there is no `cc` and
 //! no `libblas.so.3`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use coil_elf::Source;
 use coil_fetch::Progress;
@@ -118,6 +118,29 @@ impl Archive {
             self.store.cache_put(LAYERS, &key, &record).map_err(store)?;
         }
         Ok(layer)
+    }
+
+    /// The libraries that the linker finds in layers, the lowest first: names of its cache, and of files in its own folders.
+    ///
+    /// # Errors
+    /// When a layer can't be read.
+    pub fn libraries_below(&self, below: &[Digest]) -> std::io::Result<BTreeSet<String>> {
+        const NAMES: &str = "linker-names-v1";
+        let key = below.iter().fold(String::new(), |all, layer| all + layer.hex());
+        let key = Digest::of(key.as_bytes());
+        let known = self.store.cache_get(NAMES, key.hex());
+        if let Some(names) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            return Ok(names);
+        }
+        let view = BaseView::read(&self.store, below)?;
+        let mut names: BTreeSet<String> = view.library_files().map(str::to_string).collect();
+        let cache = view.linker_cache().map(linker_cache::parse).unwrap_or_default();
+        names.extend(cache.into_iter().map(|library| library.name));
+        if let Ok(record) = serde_json::to_vec(&names) {
+            // Without the record the next time is slower, and nothing else.
+            let _ = self.store.cache_put(NAMES, key.hex(), &record);
+        }
+        Ok(names)
     }
 }
 

@@ -176,6 +176,20 @@ impl BaseView {
             .collect()
     }
 
+    /// The names of the libraries in the linker's own folders, whatever its cache says.
+    pub fn library_files(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().filter_map(|(path, found)| {
+            let (folder, name) = path.rsplit_once('/')?;
+            let folder = folder.strip_prefix("usr/").unwrap_or(folder);
+            let folder = folder.strip_prefix("local/").unwrap_or(folder);
+            let fits = matches!(
+                folder,
+                "lib" | "lib64" | "lib/x86_64-linux-gnu" | "lib/aarch64-linux-gnu"
+            );
+            (fits && name.contains(".so") && !matches!(found, Found::Folder(..))).then_some(name)
+        })
+    }
+
     /// The record of a group of alternatives.
     pub fn alternative(&self, name: &str) -> Option<String> {
         self.text(&format!("{}{name}", alternatives::RECORDS))

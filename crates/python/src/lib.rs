@@ -10,6 +10,8 @@ pub mod diagnostic;
 mod django_start;
 mod dockerignore;
 pub mod ignore_rules;
+pub mod import_names;
+pub mod import_scan;
 mod lock_check;
 mod lock_choice;
 pub mod pdm_lock;

@@ -12,6 +12,7 @@ use coil_python::CommandSetting;
 
 use crate::bill_file;
 use crate::environment_flags as flags;
+use crate::index_settings::IndexFlags;
 use crate::output;
 use crate::pack_report;
 use crate::packing::{self, Manner};
@@ -67,6 +68,12 @@ pub struct Pack {
     /// The format of --sbom where the name doesn't tell
     #[arg(long, value_name = "FORMAT", requires = "sbom")]
     sbom_format: Option<SbomFormat>,
+    /// Debian packages to add to the base, such as libgl1
+    #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
+    apt: Vec<String>,
+    /// Add the Debian packages of libraries that the wheels lack
+    #[arg(long)]
+    auto_apt: bool,
     /// Debian packages to build source distributions with, such as libpq-dev
     #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
     build_apt: Vec<String>,
@@ -78,6 +85,9 @@ pub struct Pack {
     no_binary: Vec<String>,
     #[command(flatten)]
     selection: SelectionFlags,
+    /// Ship no bytecode: a smaller image that is packed sooner and starts later
+    #[arg(long)]
+    no_bytecode: bool,
     /// Fail when coil.lock is missing or doesn't fit
     #[arg(long)]
     locked: bool,
@@ -90,6 +100,8 @@ pub struct Pack {
     /// How the result is shown
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: PackFormat,
+    #[command(flatten)]
+    index: IndexFlags,
 }
 
 /// How the result is shown.
@@ -114,10 +126,13 @@ impl Pack {
         let engine = settings.engine()?;
         let signals = packing::take_signals()?;
         let quiet = self.quiet || self.format == PackFormat::Json;
-        let alone = bill.as_ref().is_some_and(|(file, _)| file.as_os_str() == bill_file::STDOUT);
+        let alone = bill
+            .as_ref()
+            .is_some_and(|(file, _)| file.as_os_str() == bill_file::STDOUT);
         let manner = Manner {
             offline: self.offline,
             quiet,
+            index: self.index.clone(),
         };
         let result = packing::pack(settings, &engine, &signals, &request, &target, manner)?;
         let bills = match &bill {
@@ -149,9 +164,12 @@ impl Pack {
             user: self.user.clone(),
             command: self.command.clone().map(CommandSetting::Line),
             ports: self.ports.clone(),
+            apt: self.apt.clone(),
+            auto_apt: self.auto_apt,
             build_apt: self.build_apt.clone(),
             build_network: self.build_network,
             no_binary: self.no_binary.clone(),
+            no_bytecode: self.no_bytecode,
             wishes: self.selection.wishes()?,
             locked: self.locked,
             epoch: settings.epoch()?,
@@ -167,9 +185,12 @@ impl Pack {
             Some(SbomFormat::Spdx) => BillFormat::Spdx,
             Some(SbomFormat::Cyclonedx) => BillFormat::CycloneDx,
             None => bill_file::format_of(file).ok_or_else(|| {
-                Failure::new(format!("the name {} tells no format of a bill of materials", file.display()))
-                    .help("end it in .spdx.json or .cdx.json, or give --sbom-format spdx or cyclonedx")
-                    .code(125)
+                Failure::new(format!(
+                    "the name {} tells no format of a bill of materials",
+                    file.display()
+                ))
+                .help("end it in .spdx.json or .cdx.json, or give --sbom-format spdx or cyclonedx")
+                .code(125)
             })?,
         };
         if file.as_os_str() == bill_file::STDOUT {
