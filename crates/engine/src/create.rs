@@ -250,7 +250,7 @@ impl Engine {
     /// See [`RunError`]; nothing is left of the container then.
     pub fn run(&self, request: &RunRequest) -> Result<Created, RunError> {
         let lease = self.store.lease().map_err(crate::store_io("locking the store"))?;
-        let (_, image) = self.image(&request.image)?;
+        let (named, image) = self.image(&request.image)?;
         let ownership = if self.is_root() {
             Ownership::Layer
         } else {
@@ -280,6 +280,7 @@ impl Engine {
             Ok(started) => {
                 making.done();
                 let mut notices = started.notices;
+                notices.extend(crate::base_images::notice(&named, &image));
                 if request.network.is_none() && matches!(spec.network, NetworkSpec::Isolated(_)) {
                     notices.push(NO_WAY_OUT.to_owned());
                 }

@@ -120,6 +120,8 @@ pub struct ImageLine {
     pub size: u64,
     /// Its platforms.
     pub platforms: Vec<String>,
+    /// Whether it only stands in for the image of that name.
+    pub stand_in: bool,
 }
 
 /// What was done by `rmi`.
@@ -203,6 +205,7 @@ impl Engine {
                     .iter()
                     .map(|image| format!("{}/{}", image.config.os, image.config.architecture))
                     .collect(),
+                stand_in: named.stand_in,
             });
         }
         lines.sort_by_key(|line| std::cmp::Reverse(line.tagged));
@@ -255,7 +258,7 @@ impl Engine {
             .map(|image| image.id().clone())
             .collect();
         for reference in &going {
-            if self.store.remove_ref(reference)? {
+            if self.store.remove_ref(reference)? || self.store.remove_stand_in(reference)? {
                 removed.untagged.push(reference.familiar());
             }
         }
