@@ -211,9 +211,12 @@ impl fmt::Display for Location {
 /// The known word nearest to what was written, if one is near enough to suggest.
 pub fn near_miss<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lowered = written.to_lowercase().replace('_', "-");
-    let limit = (lowered.chars().count() / 3).clamp(1, 3);
+    let length = lowered.chars().count();
+    let limit = (length / 3).clamp(1, 3);
     known
         .into_iter()
+        // A word of quite another length is never near, and comparing it with a huge one takes long.
+        .filter(|word| word.chars().count().abs_diff(length) <= limit)
         .map(|word| (distance(&lowered, &word.to_lowercase().replace('_', "-")), word))
         .filter(|(distance, _)| *distance <= limit)
         .min()
@@ -222,7 +225,11 @@ pub fn near_miss<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) ->
 
 /// The known words, those nearest to what was written first.
 pub fn by_nearness<'a>(written: &str, known: &[&'a str]) -> Vec<&'a str> {
-    let key = |word: &str| word.to_lowercase().replace('_', "-");
+    // What is longer than any name is compared by its beginning.
+    let key = |word: &str| -> String {
+        let begin: String = word.chars().take(100).collect();
+        begin.to_lowercase().replace('_', "-")
+    };
     let mut sorted: Vec<&str> = known.to_vec();
     sorted.sort_by_key(|word| (distance(&key(written), &key(word)), *word));
     sorted

@@ -9,7 +9,7 @@ use pep508_rs::{ExtraName, MarkerTree, PackageName, VersionOrUrl};
 
 use crate::diagnostic::{Diagnostic, Problem};
 use crate::pyproject::{Asked, PyProject};
-use crate::requirement::url_of;
+use crate::requirement::{parse_marker, url_of};
 use crate::uv_lock::{LockedPackage, UvLock, Wanted};
 
 /// A requirement in a form that compares: the same however it is spelled.
@@ -303,7 +303,7 @@ fn canonical_locked(wanted: &Wanted, simplify: &dyn Fn(MarkerTree) -> MarkerTree
     };
     let marker = match wanted.marker.as_deref() {
         None => MarkerTree::TRUE,
-        Some(text) => MarkerTree::from_str(text).ok()?,
+        Some(text) => parse_marker(text)?,
     };
     Some(Canonical {
         extras: wanted.extras.clone(),

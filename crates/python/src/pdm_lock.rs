@@ -14,7 +14,7 @@ use crate::content_hash;
 use crate::diagnostic::{Diagnostic, Problem};
 use crate::pinned::{Artifact, Direct, Pinned, filename_of};
 use crate::pyproject::PyProject;
-use crate::requirement::{GroupName, Requirement, parse_requirement};
+use crate::requirement::{GroupName, Requirement, parse_marker, parse_requirement};
 use crate::requirements_file::without_credentials;
 use crate::selection::{Selection, damaged, outside, stale, two_versions};
 use crate::target::Target;
@@ -376,8 +376,8 @@ impl RawPackage {
         let marker = match self.marker {
             None => None,
             Some(text) => Some(
-                MarkerTree::from_str(&text)
-                    .map_err(|_| format!("`{text}` is not an environment marker (of `{}`)", self.name))?,
+                parse_marker(&text)
+                    .ok_or_else(|| format!("`{text}` is not an environment marker (of `{}`)", self.name))?,
             ),
         };
         let mut artifacts: Vec<Artifact> = self.files.into_iter().filter_map(RawFile::read).collect();

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::content_hash;
 use crate::diagnostic::{Diagnostic, Problem};
 use crate::pinned::{Artifact, Direct, Pinned, filename_of};
-use crate::requirement::GroupName;
+use crate::requirement::{GroupName, parse_marker};
 use crate::requirements_file::without_credentials;
 use crate::selection::{Selection, check_python, damaged, stale, two_versions, unknown};
 use crate::target::Target;
@@ -233,8 +233,8 @@ impl RawPackage {
         let marker = match self.markers.as_deref().filter(|text| !text.trim().is_empty()) {
             None => None,
             Some(text) => Some(
-                MarkerTree::from_str(text)
-                    .map_err(|_| format!("`{text}` is not an environment marker (of `{name}`)"))?,
+                parse_marker(text)
+                    .ok_or_else(|| format!("`{text}` is not an environment marker (of `{name}`)"))?,
             ),
         };
         let mut artifacts = Vec::new();

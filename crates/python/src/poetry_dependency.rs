@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use crate::diagnostic::{Diagnostic, Problem};
 use crate::poetry_constraint::Constraint;
-use crate::requirement::GroupName;
+use crate::requirement::{GroupName, parse_marker};
 use crate::selection::Selection;
 
 /// One way in which a package is needed; several stand for one name where markers decide.
@@ -112,8 +112,7 @@ fn one(name: &PackageName, value: &Value) -> Result<PoetryDependency, String> {
     let text = |key: &str| table.get(key).and_then(Value::as_str);
     found.constraint = text("version").map(parse).transpose()?;
     if let Some(marker) = text("markers").filter(|marker| !marker.trim().is_empty()) {
-        let tree =
-            MarkerTree::from_str(marker).map_err(|_| format!("`{marker}` is not an environment marker"))?;
+        let tree = parse_marker(marker).ok_or_else(|| format!("`{marker}` is not an environment marker"))?;
         found.marker = Some(tree);
     }
     found.python = text("python")

@@ -17,7 +17,7 @@ use crate::pinned::{Artifact, Direct, Pinned, filename_of};
 use crate::poetry_constraint::Constraint;
 use crate::poetry_dependency::{PoetryDependency, PoetryProject, extra_packages};
 use crate::poetry_selection;
-use crate::requirement::GroupName;
+use crate::requirement::{GroupName, parse_marker};
 use crate::requirements_file::without_credentials;
 use crate::selection::{Selection, damaged, outside, stale, two_versions};
 use crate::target::Target;
@@ -298,7 +298,7 @@ impl RawPackage {
 fn marker(text: &str) -> Result<MarkerTree, String> {
     match text {
         "" | "*" => Ok(MarkerTree::TRUE),
-        text => MarkerTree::from_str(text).map_err(|_| format!("`{text}` is not an environment marker")),
+        text => parse_marker(text).ok_or_else(|| format!("`{text}` is not an environment marker")),
     }
 }
 

@@ -120,7 +120,7 @@ pub enum Packages {
     /// These, sorted by name.
     Locked(Vec<Pinned>),
     /// Not known yet.
-    Unresolved(ResolutionInput),
+    Unresolved(Box<ResolutionInput>),
 }
 
 impl Project {
@@ -295,11 +295,11 @@ impl Project {
                     }
                 }
                 match file.needs_resolution() {
-                    true => Ok(Packages::Unresolved(file.resolution_input())),
+                    true => Ok(Packages::Unresolved(Box::new(file.resolution_input()))),
                     false => file.select(target).map(Packages::Locked),
                 }
             }
-            ProjectLock::Unlocked => self.input(&selection).map(Packages::Unresolved),
+            ProjectLock::Unlocked => Ok(Packages::Unresolved(Box::new(self.input(&selection)?))),
             ProjectLock::NoPackages => Ok(Packages::Locked(Vec::new())),
         }
     }

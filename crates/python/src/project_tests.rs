@@ -142,7 +142,7 @@ fn resolution_inputs() {
     assert_eq!(input.digest(), same.digest());
     let other = ResolutionInput {
         requirements: "flask>=3\n".to_owned(),
-        ..input.clone()
+        ..*input.clone()
     };
     assert_ne!(input.digest(), other.digest());
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use pep440_rs::{Version, VersionSpecifiers};
-use pep508_rs::{ExtraName, MarkerEnvironment, MarkerTree, PackageName};
+use pep508_rs::{ExtraName, MarkerEnvironment, PackageName};
 use serde::Deserialize;
 
 use crate::diagnostic::{Diagnostic, Problem};
 use crate::pinned::{Artifact, ArtifactKind, Direct, Pinned, filename_of};
-use crate::requirement::GroupName;
+use crate::requirement::{GroupName, parse_marker};
 use crate::requirements_file::without_credentials;
 use crate::selection::Selection;
 use crate::target::Target;
@@ -202,8 +202,8 @@ impl Pylock {
         environment: &MarkerEnvironment,
         active: &[ExtraName],
     ) -> Result<bool, Diagnostic> {
-        let tree = MarkerTree::from_str(&as_extras(marker))
-            .map_err(|_| broken(&self.file, format!("`{marker}` is not an environment marker")))?;
+        let tree = parse_marker(&as_extras(marker))
+            .ok_or_else(|| broken(&self.file, format!("`{marker}` is not an environment marker")))?;
         Ok(tree.evaluate(environment, active))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use pep508_rs::{ExtraName, Pep508Url, VersionOrUrl};
+use pep508_rs::{ExtraName, MarkerTree, Pep508Url, VersionOrUrl};
 
 /// The name of a dependency group; normalised as extras are (PEP 735).
 pub type GroupName = ExtraName;
@@ -57,8 +57,39 @@ impl fmt::Display for RequirementError {
 
 impl std::error::Error for RequirementError {}
 
+/// The deepest nesting of parentheses that is read: the parser of markers calls itself for each.
+const DEEPEST: usize = 60;
+
+/// Whether brackets are nested deeper than anyone writes.
+fn is_too_deep(text: &str) -> bool {
+    let mut depth = 0usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEEPEST
+    })
+}
+
+/// Reads an environment marker (PEP 508); `None` if it is none.
+pub(crate) fn parse_marker(text: &str) -> Option<MarkerTree> {
+    match is_too_deep(text) {
+        true => None,
+        false => MarkerTree::from_str(text).ok(),
+    }
+}
+
 /// Reads one requirement.
 pub fn parse_requirement(text: &str) -> Result<Requirement, RequirementError> {
+    if is_too_deep(text) {
+        return Err(RequirementError {
+            message: "its parentheses are nested too deeply".to_owned(),
+            start: 0,
+            len: text.len().max(1),
+        });
+    }
     Requirement::from_str(text).map_err(|error| {
         // Only the first line: the rest repeats the input with a caret, and the caller has a better one.
         let message = error.message.to_string();

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use pep508_rs::{ExtraName, MarkerTree, PackageName};
 
 use crate::project_files::{join, parent};
-use crate::requirement::parse_requirement;
+use crate::requirement::{parse_marker, parse_requirement};
 use crate::requirements_file::Wanted;
 
 /// One logical line and where it began.
@@ -81,8 +81,8 @@ pub(crate) fn option_of(text: &str) -> (&str, Option<&str>) {
 /// Parts a requirement from the options behind it.
 pub(crate) fn split_options(text: &str) -> (&str, &str) {
     let at = text
-        .char_indices()
-        .find(|(at, c)| c.is_whitespace() && text[*at..].trim_start().starts_with("--"))
+        .match_indices("--")
+        .find(|(at, _)| text[..*at].ends_with(char::is_whitespace))
         .map_or(text.len(), |(at, _)| at);
     (text[..at].trim(), text[at..].trim())
 }
@@ -114,8 +114,8 @@ pub(crate) fn unnamed(file: &str, text: &str, editable: bool) -> Result<Wanted, 
     let (location, marker) = match text.split_once(" ;").or_else(|| text.split_once("; ")) {
         Some((location, marker)) => (
             location.trim(),
-            MarkerTree::from_str(marker.trim())
-                .map_err(|_| format!("`{}` is not an environment marker", marker.trim()))?,
+            parse_marker(marker.trim())
+                .ok_or_else(|| format!("`{}` is not an environment marker", marker.trim()))?,
         ),
         None => (text.trim(), MarkerTree::TRUE),
     };

@@ -7,7 +7,7 @@ use pep508_rs::{ExtraName, MarkerEnvironment, MarkerTree, PackageName};
 
 use crate::diagnostic::{Diagnostic, Problem, by_nearness, near_miss};
 use crate::pinned::Pinned;
-use crate::requirement::GroupName;
+use crate::requirement::{GroupName, parse_marker};
 use crate::selection::{Selection, check_python, damaged, two_versions};
 use crate::target::Target;
 use crate::uv_lock::{ConflictItem, LockedDependency, LockedPackage, LockedSource, UvLock};
@@ -243,7 +243,7 @@ impl<'a> Walk<'a> {
         let tree = match self.markers.get(marker) {
             Some(tree) => tree,
             None => {
-                let tree = MarkerTree::from_str(marker).map_err(|_| {
+                let tree = parse_marker(marker).ok_or_else(|| {
                     damaged(
                         &self.lock.file,
                         format!("`{marker}` is not an environment marker"),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use toml::de::DeValue;
 
 use crate::diagnostic::Diagnostic;
-use crate::requirement::GroupName;
+use crate::requirement::{GroupName, parse_marker};
 use crate::requirements_file::without_credentials;
 use crate::toml_document::{Document, Item, Table};
 
@@ -379,9 +379,8 @@ fn source(item: &Item<'_, '_>) -> Result<UvSource, Diagnostic> {
     let marker = match table.get("marker") {
         None => None,
         Some(item) => Some(
-            item.string()?
-                .parse()
-                .map_err(|_| item.error("this is not a valid environment marker"))?,
+            parse_marker(&item.string()?)
+                .ok_or_else(|| item.error("this is not a valid environment marker"))?,
         ),
     };
     let mut reference = None;

@@ -2,4 +2,6 @@
 
 mod folder;
 mod locks;
+mod mutation;
+mod oracles;
 mod reference;

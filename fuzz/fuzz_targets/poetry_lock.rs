@@ -1,0 +1,7 @@
+//! What must hold for any `poetry.lock`: see `oracles::file`.
+#![no_main]
+
+#[path = "../../crates/python/tests/it/oracles.rs"]
+mod oracles;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| oracles::file("poetry.lock", bytes));
