@@ -303,7 +303,10 @@ fn referrers(
     } else {
         vec![descriptor.clone()]
     };
-    Ok(images.iter().flat_map(|image| store.referrers(&image.digest)).collect())
+    Ok(images
+        .iter()
+        .flat_map(|image| store.referrers(&image.digest))
+        .collect())
 }
 
 fn read_manifest(blobs: &Path, entry: &Descriptor) -> Option<Manifest> {

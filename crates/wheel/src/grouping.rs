@@ -6,7 +6,7 @@
 use coil_oci::Hasher;
 
 /// Wheels of this many bytes and more are heavy.
-const HEAVY_FROM: u64 = 8 << 20;
+pub const HEAVY_FROM: u64 = 8 << 20;
 /// The most heavy wheels that get layers of their own.
 const HEAVY_MOST: usize = 48;
 /// The most buckets for the rest; with the heavy ones this stays well below 90 layers.

@@ -175,7 +175,7 @@ fn what_wheels_tell_of_their_own_parts_stands_below_them() {
     let project = context.project(
         "vendored",
         &[
-            ("main.py", "import coiled_vendor\n"),
+            ("main.py", "import coiled_vendor\nprint(coiled_vendor)\n"),
             ("requirements.txt", "coiled-vendor==1.0\n"),
         ],
     );
