@@ -18,13 +18,19 @@ const UV_TOML: &str = "uv.toml";
 /// What uv's settings say of indices; paths start from `folder`.
 ///
 /// # Errors
-/// What can't be understood, for people.
-pub fn index_layer(uv: &UvSettings, found_in: &str, folder: &Path, now: u64) -> Result<IndexLayer, String> {
+/// [`PackError::Setting`] for what can't be understood.
+pub fn index_layer(
+    uv: &UvSettings,
+    found_in: &str,
+    folder: &Path,
+    now: u64,
+) -> Result<IndexLayer, PackError> {
     let cutoff = |text: &Option<String>, key: &str| {
         let parsed = text.as_deref().map(|text| Cutoff::parse(text, now));
-        parsed
-            .transpose()
-            .map_err(|what| format!("`{key}` in {found_in}: {what}"))
+        parsed.transpose().map_err(|what| PackError::Setting {
+            message: format!("`{key}` in {found_in}: {what}"),
+            help: Some(Cutoff::HELP.into()),
+        })
     };
     let mut indexes: Vec<Index> = uv
         .indexes
@@ -48,7 +54,10 @@ pub fn index_layer(uv: &UvSettings, found_in: &str, folder: &Path, now: u64) -> 
         packages.insert(key, cutoff(text, "exclude-newer-package")?);
     }
     let strategy = uv.index_strategy.as_deref().map(|text| {
-        IndexStrategy::named(text).ok_or_else(|| format!("there is no index strategy `{text}` ({found_in})"))
+        IndexStrategy::named(text).ok_or_else(|| PackError::Setting {
+            message: format!("there is no index strategy `{text}` ({found_in})"),
+            help: Some("give first-index, unsafe-first-match or unsafe-best-match".into()),
+        })
     });
     Ok(IndexLayer {
         indexes,
@@ -126,10 +135,7 @@ impl Packer<'_> {
             });
         }
         let now = self.index.now();
-        let layer = |uv: &UvSettings, found_in: &str, folder: &Path| {
-            index_layer(uv, found_in, folder, now)
-                .map_err(|message| PackError::Setting { message, help: None })
-        };
+        let layer = |uv: &UvSettings, found_in: &str, folder: &Path| index_layer(uv, found_in, folder, now);
         if let Some((uv, found_in, directory)) = uv_toml(files, &project.lock_dir)? {
             layers.push(layer(&uv, &found_in, &root.join(directory))?);
         }

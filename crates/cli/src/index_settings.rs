@@ -159,8 +159,7 @@ fn from_file(path: &Path, sources: &Sources<'_>) -> Result<Option<IndexLayer>, F
     let settings: UvSettings = parse_uv_toml(&path.display().to_string(), &text)
         .map_err(|error| Failure::spoken(error.to_string(), 1))?;
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let layer = index_layer(&settings, &path.display().to_string(), folder, sources.now)
-        .map_err(|error| Failure::new(error).help(format!("change it in {}", path.display())))?;
+    let layer = index_layer(&settings, &path.display().to_string(), folder, sources.now)?;
     Ok(Some(layer))
 }
 
@@ -226,7 +225,11 @@ fn strategy(text: Option<&str>, found_in: &str) -> Result<Option<IndexStrategy>,
 fn cutoff(text: Option<&str>, found_in: &str, now: u64) -> Result<Option<Cutoff>, Failure> {
     text.map(|text| Cutoff::parse(text, now))
         .transpose()
-        .map_err(|what| Failure::new(format!("{found_in}: {what}")).code(125))
+        .map_err(|what| {
+            Failure::new(format!("{found_in}: {what}"))
+                .help(Cutoff::HELP)
+                .code(125)
+        })
 }
 
 /// Makes paths absolute.

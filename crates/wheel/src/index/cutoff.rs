@@ -18,6 +18,9 @@ pub struct Cutoff {
 }
 
 impl Cutoff {
+    /// What can be given, for whoever gave something else.
+    pub const HELP: &'static str = "give a date (2024-01-31), a time (2024-01-31T12:00:00Z) or a span in days or hours (`30 days`, PT12H)";
+
     /// Reads a date (`2024-01-31`, the whole day counts), a time (RFC 3339), or a span back from `now`, in seconds since 1970:
     /// `3 days`, `24h`, `P1W`, `PT12H`.
     ///
@@ -130,11 +133,7 @@ fn two_digits(text: &str) -> Option<i64> {
 
 /// Seconds of `3 days`, `1 week 2 hours`, `24h`, `P1DT2H`.
 fn span(text: &str) -> Result<i64, String> {
-    let wrong = || {
-        format!(
-            "`{text}` is no date (2024-01-31), no time (2024-01-31T12:00:00Z) and no span (`3 days`, `P3D`)"
-        )
-    };
+    let wrong = || format!("`{text}` is no date, no time and no span");
     let lower = text.to_ascii_lowercase();
     // ISO 8601 has the same units by their first letters, and M before T would be months.
     let body = match lower.strip_prefix('p') {
@@ -180,7 +179,7 @@ fn span(text: &str) -> Result<i64, String> {
 }
 
 fn calendar(text: &str) -> String {
-    format!("`{text}` counts in months or years, whose lengths differ: give days, such as `30 days`")
+    format!("`{text}` counts in months or years, whose lengths differ")
 }
 
 /// Days since 1970 of a date of the Gregorian calendar.
