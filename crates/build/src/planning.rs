@@ -28,7 +28,7 @@ use crate::import_check::{self, Importable};
 use crate::layer_writer::Layer;
 use crate::lock_file::LockFile;
 use crate::platform_layers::{BaseSource, PlatformParts};
-use crate::project_index::take_logins;
+use crate::project_index::{login_notes, take_logins};
 use crate::project_package::{image_name, install_files};
 use crate::recorder::{Reads, Recorder};
 use crate::request::{Chosen, PackRequest, Packer};
@@ -254,6 +254,7 @@ impl Packer<'_> {
         let mut packages = Vec::new();
         let mut local_sources = BTreeMap::new();
         let mut notes = project.notes.clone();
+        notes.extend(login_notes(project, files)?);
         for arch in archs {
             let (source, target) =
                 self.base_source(request, &choice, arch, &archive, &mut lock, &mut notes)?;
@@ -273,7 +274,11 @@ impl Packer<'_> {
                             build: &build,
                             bytecode,
                         };
-                        self.resolving(request, &parts, &input.requirements, &|places| {
+                        self.resolving(request, &parts, &input.requirements, &|places, text| {
+                            let input = ResolutionInput {
+                                requirements: text.to_owned(),
+                                ..input.clone()
+                            };
                             let (packages, warnings) =
                                 self.resolve(&input, &packages_from, &target, &interpreter, disk, places)?;
                             warned

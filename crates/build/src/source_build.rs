@@ -24,10 +24,11 @@ use crate::layer_writer::Layer;
 use crate::package_layers::{BuildSource, PackageSources, sources_of};
 use crate::platform_layers::{BaseSource, PlatformParts};
 use crate::request::{PackRequest, Packer};
+use crate::source_build_direct::DirectLine;
 use crate::source_build_failure::Reason;
-use crate::source_build_resolve::needs_build;
+use crate::source_build_resolve::{Attempt, needs_build};
 use crate::source_build_run::{FOLDER, LEGACY, Room, Run, Unpacked, ownership_is_ours};
-use crate::source_build_source::{Place, Source, failure, file_digest};
+use crate::source_build_source::{Place, Source, failure, file_digest, title};
 
 /// Records of wheels that were built. The number changes whenever the same source would be built otherwise.
 const BUILT: &str = "built-wheel-v1";
@@ -51,6 +52,9 @@ const COMPILERS: [&str; 15] = [
     "pkgconf",
     "tar",
 ];
+
+/// The name of a package whose name only its wheel tells.
+pub(crate) const UNNAMED: &str = "not-named-yet";
 
 /// How a project's source distributions are built.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,20 +134,26 @@ impl Packer<'_> {
         request: &PackRequest,
         parts: &PlatformParts<'_>,
         requirements: &str,
-        attempt: &dyn Fn(&[String]) -> Result<Vec<Pinned>, PackError>,
+        attempt: &Attempt<'_>,
     ) -> Result<Vec<Pinned>, PackError> {
+        let lines: Vec<String> = requirements.lines().map(|line| line.trim().to_owned()).collect();
         // Nothing is made ready for builds unless one is needed.
-        let first = match attempt(&[]) {
-            Err(error) if needs_build(&error) => error,
-            other => return other,
-        };
+        let mut first = None;
+        if lines
+            .iter()
+            .all(|line| DirectLine::read(line, parts.lock_dir).is_none())
+        {
+            match attempt(&[], requirements) {
+                Err(error) if needs_build(&error) => first = Some(error),
+                other => return other,
+            }
+        }
         let base = self.base(request, parts.archive, parts.base)?;
         let builder = Builder::new(self, request, parts, &base)?;
-        let lines: Vec<String> = requirements.lines().map(|line| line.trim().to_owned()).collect();
-        let first = std::cell::Cell::new(Some(first));
-        builder.resolving(&lines, &mut Vec::new(), &|places| match first.take() {
+        let first = std::cell::Cell::new(first);
+        builder.resolving(&lines, &mut Vec::new(), &|places, text| match first.take() {
             Some(error) => Err(error),
-            None => attempt(places),
+            None => attempt(places, text),
         })
     }
 }
@@ -186,7 +196,7 @@ impl<'a> Builder<'a> {
         if let Some(ready) = self.ready_wheel(package, &source)? {
             return Ok(ready);
         }
-        let key = self.key(package, &source);
+        let key = self.key(&source);
         let fetched = match self.kept(&key) {
             Some(kept) => kept,
             None => {
@@ -231,7 +241,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Everything that decides what comes out, but for what the world may change under us.
-    fn key(&self, package: &Pinned, source: &Source) -> Digest {
+    fn key(&self, source: &Source) -> Digest {
         let base = &self.base;
         let system = match &base.image {
             Some(image) => image.manifest.to_string(),
@@ -240,8 +250,7 @@ impl<'a> Builder<'a> {
         let minor = base.environment().minor();
         let build = &self.parts.build;
         let text = format!(
-            "{FORMAT} {} {} {} {system} {minor} {} {:?} {:?} {} {}",
-            package.name,
+            "{FORMAT} {} {} {system} {minor} {} {:?} {:?} {} {}",
             source.digest,
             source.subdirectory,
             base.arch,
@@ -299,7 +308,7 @@ impl<'a> Builder<'a> {
         }
         let mut parts = wheel.filename.splitn(3, '-');
         let (found, version) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        if normalise(found) != *package.name.as_ref() {
+        if normalise(found) != *package.name.as_ref() && *UNNAMED != *package.name.as_ref() {
             return Err(bad(format!("{} is another package", wheel.filename)));
         }
         match &package.version {
@@ -329,7 +338,7 @@ impl<'a> Builder<'a> {
             );
             return Err(failure(package, Reason::NoContainer { why, help }));
         }
-        packer.progress.note(&format!("building {}", package.title()));
+        packer.progress.note(&format!("building {}", title(package)));
         let room = Room::new(packer)?;
         let outcome = self.build_in(&room, package, source, key, stack);
         if matches!(&outcome, Ok(_)) {

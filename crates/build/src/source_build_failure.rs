@@ -254,7 +254,7 @@ pub(crate) fn missing(lines: &[String]) -> Missing {
                 format!("{program}: not found"),
                 format!("{program}: command not found"),
                 format!("No such file or directory: '{program}'"),
-                format!("can't find Rust compiler"),
+                "can't find Rust compiler".to_owned(),
                 format!("Unknown compiler(s): [['{program}']"),
                 format!("Could not find {program}"),
                 format!("Cannot find {program}"),

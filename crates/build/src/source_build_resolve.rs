@@ -27,23 +27,24 @@ const HINT: &str = "Wheels are required for `";
 impl Builder<'_> {
     /// Resolves; what fails for want of a wheel is built and offered, and it is tried again.
     ///
-    /// `attempt` resolves with these folders of wheels besides; `requirements` are the lines it resolves.
+    /// What the lines name by its place is built before. `attempt` resolves lines with these folders of wheels besides.
     pub(crate) fn resolving(
         &self,
         requirements: &[String],
         stack: &mut Vec<String>,
-        attempt: &dyn Fn(&[String]) -> Result<Vec<Pinned>, PackError>,
+        attempt: &Attempt<'_>,
     ) -> Result<Vec<Pinned>, PackError> {
         let mut built: BTreeMap<PackageName, (Pinned, FetchedWheel)> = BTreeMap::new();
-        let mut folder: Option<Offered<'_>> = None;
+        let offered = Offered::new(self)?;
+        let direct = self.direct_lines(requirements, &offered, stack)?;
+        let requirements = direct.lines.as_slice();
+        let text: String = requirements.iter().map(|line| format!("{line}\n")).collect();
+        let mut places: Vec<String> = Vec::new();
         loop {
-            let places: Vec<String> = folder.iter().map(Offered::place).collect();
-            let error = match attempt(&places) {
+            let error = match attempt(&places, &text) {
                 Ok(found) => {
-                    return Ok(found
-                        .into_iter()
-                        .map(|package| as_source(package, &built))
-                        .collect());
+                    let found = found.into_iter().map(|package| as_source(package, &built));
+                    return Ok(found.map(|package| direct.restore(package)).collect());
                 }
                 Err(error) => error,
             };
@@ -65,11 +66,8 @@ impl Builder<'_> {
                     continue;
                 };
                 let wheel = self.wheel(&package, &BuildSource::Archive(artifact), stack)?;
-                let offered = match &folder {
-                    Some(offered) => offered,
-                    None => folder.insert(Offered::new(self)?),
-                };
                 offered.add(&wheel)?;
+                places = vec![offered.place()];
                 built.insert(name, (package, wheel));
                 progress = true;
             }
@@ -88,12 +86,8 @@ impl Builder<'_> {
     ) -> Result<Vec<Pinned>, PackError> {
         let packer = self.packer;
         let interpreter = packer.resolving_interpreter(self.request, self.parts.archive, self.parts.base)?;
-        let text = requires
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect::<String>();
-        self.resolving(requires, stack, &|places| {
-            self.uv(&text, target, &interpreter, places)
+        self.resolving(requires, stack, &|places, text| {
+            self.uv(text, target, &interpreter, places)
         })
     }
 
@@ -208,8 +202,11 @@ impl Builder<'_> {
     }
 }
 
+/// Resolves lines with folders of wheels besides.
+pub(crate) type Attempt<'a> = dyn Fn(&[String], &str) -> Result<Vec<Pinned>, PackError> + 'a;
+
 /// A folder of wheels that uv may take; removed when it is dropped.
-struct Offered<'a> {
+pub(crate) struct Offered<'a> {
     builder: &'a Builder<'a>,
     folder: std::path::PathBuf,
 }
@@ -226,7 +223,13 @@ impl<'a> Offered<'a> {
         self.folder.display().to_string()
     }
 
-    fn add(&self, wheel: &FetchedWheel) -> Result<(), PackError> {
+    /// Where a wheel is offered.
+    pub(crate) fn path(&self, wheel: &FetchedWheel) -> String {
+        self.folder.join(&wheel.filename).display().to_string()
+    }
+
+    /// Offers a wheel.
+    pub(crate) fn add(&self, wheel: &FetchedWheel) -> Result<(), PackError> {
         let to = self.folder.join(&wheel.filename);
         fs::hard_link(&wheel.path, &to)
             .or_else(|_| fs::copy(&wheel.path, &to).map(|_| ()))

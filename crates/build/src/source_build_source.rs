@@ -13,6 +13,7 @@ use coil_python::{Artifact, Direct, Pinned};
 use crate::app_tree::{AppTree, Selection, scan};
 use crate::error::PackError;
 use crate::request::Packer;
+use crate::source_build::UNNAMED;
 use crate::source_build_failure::{Reason, SourceBuildFailure};
 
 /// A source on the disk.
@@ -525,9 +526,21 @@ pub(crate) fn file_digest(path: &Path) -> std::io::Result<Digest> {
     Ok(hasher.finish())
 }
 
+/// The package as people know it: by its place, where its name is not known yet.
+pub(crate) fn title(package: &Pinned) -> String {
+    let unnamed = *UNNAMED == *package.name.as_ref();
+    match &package.direct {
+        Some(Direct::Directory { path, .. } | Direct::Path { path }) if unnamed => path.clone(),
+        Some(Direct::Url { url, .. } | Direct::Git { url, .. }) if unnamed => {
+            coil_python::without_credentials(url)
+        }
+        _ => package.title(),
+    }
+}
+
 pub(crate) fn failure(package: &Pinned, reason: Reason) -> PackError {
     PackError::Build(Box::new(SourceBuildFailure {
-        package: package.title(),
+        package: title(package),
         reason,
     }))
 }

@@ -134,7 +134,10 @@ fn a_folder_is_built_again_when_it_changes_and_only_then() {
 #[test]
 fn an_extension_is_compiled_and_its_compiler_stays_behind() {
     let context = shared();
-    let project = context.project("compiled", &[("requirements.txt", "./deep\n"), ("main.py", "\n")]);
+    let project = context.project(
+        "compiled",
+        &[("requirements.txt", "./deep\n"), ("main.py", "print(1)\n")],
+    );
     let files = extension("");
     write(
         &project.join("deep"),
@@ -149,7 +152,10 @@ fn an_extension_is_compiled_and_its_compiler_stays_behind() {
 #[test]
 fn a_missing_header_is_named_with_its_package() {
     let context = shared();
-    let project = context.project("headers", &[("requirements.txt", "./deep\n"), ("main.py", "\n")]);
+    let project = context.project(
+        "headers",
+        &[("requirements.txt", "./deep\n"), ("main.py", "print(1)\n")],
+    );
     let files = extension("#include <libpq-fe.h>");
     write(
         &project.join("deep"),
@@ -172,7 +178,10 @@ fn a_missing_header_is_named_with_its_package() {
 #[test]
 fn a_build_reaches_no_network_and_none_of_the_host() {
     let context = shared();
-    let project = context.project("curious", &[("requirements.txt", "./plain\n"), ("main.py", "\n")]);
+    let project = context.project(
+        "curious",
+        &[("requirements.txt", "./plain\n"), ("main.py", "print(1)\n")],
+    );
     let mut files = own_back_end("1.0", "first");
     let look = "import os, socket, sys\n\
                 print('USER', os.getuid(), 'NETS', sorted(os.listdir('/sys/class/net')), 'HOST', os.path.exists('/work'))\n\
@@ -216,7 +225,10 @@ fn hostile_archives_are_refused() {
     ] {
         let project = context.project(
             &format!("hostile-{what}"),
-            &[("requirements.txt", "./plain-1.0.tar.gz\n"), ("main.py", "\n")],
+            &[
+                ("requirements.txt", "./plain-1.0.tar.gz\n"),
+                ("main.py", "print(1)\n"),
+            ],
         );
         let made = Command::new("python3")
             .args(["-c", make])
@@ -272,7 +284,7 @@ fn a_repositorys_commit_is_built_with_the_version_of_its_tag() {
     let line = format!("tagged @ git+file://{}@{commit}\n", place.display());
     let project = context.project(
         "from-git",
-        &[("requirements.txt", line.as_str()), ("main.py", "\n")],
+        &[("requirements.txt", line.as_str()), ("main.py", "print(1)\n")],
     );
     let script = "import tagged, importlib.metadata as m; print(tagged.WORD, m.version('tagged'), m.distribution('tagged').read_text('direct_url.json'))";
     let run = context.coil(["run".as_ref(), "--rm".as_ref(), project.as_os_str()]);
@@ -283,10 +295,13 @@ fn a_repositorys_commit_is_built_with_the_version_of_its_tag() {
 
 #[test]
 fn an_ordinary_user_builds_too() {
-    let context = user();
+    let context = user().without_downloads();
     let project = context.project(
         "users",
-        &[("requirements.txt", "./plain-1.0.tar.gz\n"), ("main.py", "\n")],
+        &[
+            ("requirements.txt", "./plain-1.0.tar.gz\n"),
+            ("main.py", "print(1)\n"),
+        ],
     );
     let folder = project.join("plain-1.0");
     write(&folder, &own_back_end("1.0", "mine"));
@@ -304,7 +319,10 @@ fn an_ordinary_user_builds_too() {
 #[test]
 fn a_killed_build_leaves_nothing() {
     let context = fresh();
-    let project = context.project("slow", &[("requirements.txt", "./plain\n"), ("main.py", "\n")]);
+    let project = context.project(
+        "slow",
+        &[("requirements.txt", "./plain\n"), ("main.py", "print(1)\n")],
+    );
     let mut files = own_back_end("1.0", "late");
     files[1].1.insert_str(
         0,

@@ -70,7 +70,7 @@ impl<'a> Place<'a> {
     }
 
     fn step(&self, script: &str) -> Step {
-        let argv = ["python3", "-c", script].map(str::to_owned).to_vec();
+        let argv = ["python3", "-B", "-c", script].map(str::to_owned).to_vec();
         Step::new(Arch::host(), self.lower.clone(), self.upper.clone(), argv)
     }
 
