@@ -1,9 +1,11 @@
 //! The bill of materials of a packed image: from what was put in, kept beside the image.
 //!
-//! What is below the app is listed once, when it is planned, and kept as a blob that the plan names. A changed app adds its
-//! own component to that list; an unchanged image has its bills already. The image's own bytes say nothing of them.
+//! What is below the app is listed once, when it is planned, and kept as a blob that the plan names. With each image a few
+//! words are kept that make its bills of that list: the documents are hundreds of kilobytes, and most images are never asked
+//! for theirs. The image's own bytes say nothing of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use coil_debian::{PinnedBase, PinnedPackage};
 use coil_oci::{Arch, Descriptor, Digest};
@@ -13,10 +15,12 @@ use coil_python::{MarkerEnvironment, Target};
 use coil_sbom::{
     Bill, Component, Format, Hash, Kind, PackageUrl, Subject, embedded_components, licences_of_metadata,
 };
+use coil_store::{Store, StoreError};
 use coil_wheel::download::FetchedWheel;
 use coil_wheel::facts::{self, Facts};
 use coil_wheel::layer::WheelFile;
 use coil_wheel::metadata::Fields;
+use serde::{Deserialize, Serialize};
 
 use crate::base::Base;
 use crate::error::PackError;
@@ -102,7 +106,7 @@ impl Packer<'_> {
         Ok(with_needs.collect())
     }
 
-    /// Writes the bills of an image that has none yet, and keeps them with it.
+    /// Keeps with an image what its bills are made from.
     pub(crate) fn keep_bills(
         &self,
         planned: &Planned,
@@ -111,37 +115,117 @@ impl Packer<'_> {
         image: &Descriptor,
         created: &str,
     ) -> Result<(), PackError> {
-        let known = self.store.referrers(&image.digest);
-        let has = |format: &Format| {
-            let kind = Some(format.media_type());
-            known.iter().any(|one| one.artifact_type.as_deref() == kind)
-        };
-        if Format::ALL.iter().all(has) {
+        if self.store.recipe(&image.digest).is_some() {
             return Ok(());
         }
-        let reading = PackError::disk("reading the list of components");
-        let bytes = self.store.read_blob(&platform.components).map_err(reading)?;
-        let mut components: Vec<Component> = serde_json::from_slice(&bytes).unwrap_or_default();
-        components.insert(0, app(planned, platform.arch, app_layer, &components));
-        let bill = Bill {
-            subject: Subject {
-                name: planned.name.clone(),
-                manifest: image.digest.clone(),
-                architecture: platform.arch.name().into(),
-                created: created.to_owned(),
-                tool_version: env!("CARGO_PKG_VERSION").into(),
-            },
-            components,
+        let recipe = Recipe {
+            name: planned.name.clone(),
+            architecture: platform.arch.name().into(),
+            created: created.to_owned(),
+            tool_version: env!("CARGO_PKG_VERSION").into(),
+            components: platform.components.clone(),
+            app: app(planned, platform.arch, app_layer),
+            app_needs: app_needs(planned),
         };
-        let documents = Format::ALL.map(|format| (format.media_type(), bill.write(format)));
-        let documents: Vec<(&str, &[u8])> = documents
-            .iter()
-            .map(|(kind, bytes)| (*kind, bytes.as_slice()))
-            .collect();
+        let text = serde_json::to_string(&recipe).unwrap_or_default();
         self.store
-            .put_referrers(image, &documents)
-            .map_err(PackError::disk("keeping the bills of materials"))
+            .put_recipe(&image.digest, &text, std::slice::from_ref(&platform.components))
+            .map_err(PackError::disk("keeping the bill of materials"))
     }
+}
+
+/// What the bills of one image are made from, beside the blob that lists what is below its app.
+#[derive(Serialize, Deserialize)]
+struct Recipe {
+    name: String,
+    architecture: String,
+    created: String,
+    tool_version: String,
+    /// The blob.
+    components: Digest,
+    app: Component,
+    /// The names that the app itself asks for.
+    app_needs: BTreeSet<String>,
+}
+
+/// The bill of materials of an image in a format: the one that is kept with it, or one made from what is.
+///
+/// None for an image with which neither is kept.
+///
+/// # Errors
+/// When what is kept is damaged or cannot be read.
+pub fn bill_of(store: &Store, manifest: &Digest, format: Format) -> Result<Option<Vec<u8>>, StoreError> {
+    let kept = store.referrer_document(manifest, format.media_type())?;
+    if kept.is_some() {
+        return Ok(kept);
+    }
+    Ok(made(store, manifest)?.map(|bill| bill.write(format)))
+}
+
+/// Gives an image its bills as artifacts that are about it, for whoever takes it elsewhere; idempotent.
+///
+/// # Errors
+/// When what is kept is damaged, or the store cannot be written.
+pub fn attach_bills(store: &Store, image: &Descriptor) -> Result<(), StoreError> {
+    let known = store.referrers(&image.digest);
+    let has = |format: &Format| {
+        let kind = Some(format.media_type());
+        known.iter().any(|one| one.artifact_type.as_deref() == kind)
+    };
+    if Format::ALL.iter().all(has) {
+        return Ok(());
+    }
+    let Some(bill) = made(store, &image.digest)? else {
+        return Ok(());
+    };
+    let documents = Format::ALL.map(|format| (format.media_type(), bill.write(format)));
+    let documents: Vec<(&str, &[u8])> = documents
+        .iter()
+        .map(|(kind, bytes)| (*kind, bytes.as_slice()))
+        .collect();
+    store
+        .put_referrers(image, &documents)
+        .map_err(|source| StoreError::Io {
+            doing: "keeping bills of materials".into(),
+            source,
+        })
+}
+
+/// The bill that an image's recipe gives.
+fn made(store: &Store, manifest: &Digest) -> Result<Option<Bill>, StoreError> {
+    let recipe = store
+        .recipe(manifest)
+        .and_then(|text| serde_json::from_str::<Recipe>(&text).ok());
+    let Some(recipe) = recipe else { return Ok(None) };
+    let bytes = store
+        .read_blob(&recipe.components)
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::InvalidData => StoreError::Damaged {
+                what: format!("the blob {}", recipe.components),
+            },
+            _ => StoreError::Io {
+                doing: format!("reading the blob {}", recipe.components),
+                source,
+            },
+        })?;
+    let mut components: Vec<Component> =
+        serde_json::from_slice(&bytes).map_err(|source| StoreError::Malformed {
+            digest: recipe.components.clone(),
+            source,
+        })?;
+    let mut app = recipe.app;
+    app.depends_on = direct(&components, &recipe.app_needs);
+    components.insert(0, app);
+    Ok(Some(Bill {
+        subject: Subject {
+            name: recipe.name,
+            manifest: manifest.clone(),
+            architecture: recipe.architecture,
+            created: recipe.created,
+            tool_version: recipe.tool_version,
+        },
+        components,
+    }))
 }
 
 fn component(facts: &Facts, installed: &InstalledWheel) -> Component {
@@ -246,39 +330,21 @@ fn tell_origins(components: &mut [Component], packages: &[PinnedPackage]) {
     }
 }
 
-/// The project itself: what it says of itself if it is installed, its name if it isn't.
-fn app(planned: &Planned, arch: Arch, layer: &Digest, others: &[Component]) -> Component {
-    let metadata = planned
+fn app_metadata(planned: &Planned) -> Fields {
+    let file = planned
         .installed
         .iter()
-        .find(|file| file.path.ends_with(".dist-info/METADATA"))
-        .map(|file| Fields::parse(&file.bytes))
-        .unwrap_or_default();
+        .find(|file| file.path.ends_with(".dist-info/METADATA"));
+    file.map(|file| Fields::parse(&file.bytes)).unwrap_or_default()
+}
+
+/// The project itself: what it says of itself if it is installed, its name if it isn't.
+fn app(planned: &Planned, arch: Arch, layer: &Digest) -> Component {
+    let metadata = app_metadata(planned);
     let text = |name: &str| metadata.first(name).map(str::to_owned);
     let name = text("Name").unwrap_or_else(|| planned.name.clone());
     let version = text("Version");
     let classifiers: Vec<String> = metadata.all("Classifier").map(str::to_owned).collect();
-    let installed = |component: &&Component| {
-        component
-            .file_name
-            .as_deref()
-            .is_some_and(|f| f.ends_with(".whl"))
-    };
-    let needed: BTreeSet<&String> = others
-        .iter()
-        .flat_map(|component| component.depends_on.iter())
-        .collect();
-    // What nothing else asks for, the app does; and so it does for what it says itself.
-    let own: BTreeSet<String> = metadata
-        .all("Requires-Dist")
-        .filter_map(|line| Some(normal(parse_requirement(line).ok()?.name.as_ref())))
-        .collect();
-    let depends_on = others
-        .iter()
-        .filter(installed)
-        .filter(|component| !needed.contains(&component.id) || own.contains(&normal(&component.name)))
-        .map(|component| component.id.clone())
-        .collect();
     let purl = PackageUrl::generic(&name, version.as_deref()).to_string();
     Component {
         // Its name may be a package's of the image too.
@@ -295,9 +361,32 @@ fn app(planned: &Planned, arch: Arch, layer: &Digest, others: &[Component]) -> C
         summary: text("Summary"),
         layer: Some(layer.clone()),
         properties: BTreeMap::from([("coil:platform".to_owned(), format!("linux/{arch}"))]),
-        depends_on,
         ..Component::default()
     }
+}
+
+/// The names of the packages that the project itself asks for, where it says so.
+fn app_needs(planned: &Planned) -> BTreeSet<String> {
+    app_metadata(planned)
+        .all("Requires-Dist")
+        .filter_map(|line| Some(normal(parse_requirement(line).ok()?.name.as_ref())))
+        .collect()
+}
+
+/// What the app uses itself: what it asks for, and the installed wheels that nothing else asks for.
+fn direct(components: &[Component], asked: &BTreeSet<String>) -> Vec<String> {
+    let needed: BTreeSet<&String> = components.iter().flat_map(|one| &one.depends_on).collect();
+    let is_wheel = |one: &&Component| {
+        one.file_name
+            .as_deref()
+            .is_some_and(|file| file.ends_with(".whl"))
+    };
+    components
+        .iter()
+        .filter(is_wheel)
+        .filter(|one| !needed.contains(&one.id) || asked.contains(&normal(&one.name)))
+        .map(|one| one.id.clone())
+        .collect()
 }
 
 #[cfg(test)]

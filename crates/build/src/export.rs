@@ -14,6 +14,8 @@ use coil_oci::{Descriptor, Digest, Index, Manifest, Reference};
 use coil_store::{Store, StoreError};
 use serde_json::json;
 
+use crate::bill_of_materials::attach_bills;
+
 /// Where an image goes besides the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
@@ -303,10 +305,12 @@ fn referrers(
     } else {
         vec![descriptor.clone()]
     };
-    Ok(images
-        .iter()
-        .flat_map(|image| store.referrers(&image.digest))
-        .collect())
+    let mut found = Vec::new();
+    for image in &images {
+        attach_bills(store, image)?;
+        found.extend(store.referrers(&image.digest));
+    }
+    Ok(found)
 }
 
 fn read_manifest(blobs: &Path, entry: &Descriptor) -> Option<Manifest> {

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use coil_oci::{Digest, Reference};
+use coil_sbom::Format;
 use coil_store::{Image, NamedImage, Store, StoreError};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::bill_of_materials::bill_of;
 use crate::request::{LayerReport, PackedImage};
 
 /// What an image shares with another one of the store.
@@ -172,8 +174,7 @@ fn compare(store: &Store, packed: &PackedImage, name: &str, other: &Image) -> Sh
 
 /// The packages of an image that coil packed, by name: what its bill of materials says of its layers.
 fn packages_of(store: &Store, manifest: &Digest) -> Option<BTreeMap<String, String>> {
-    let kind = coil_oci::media_type::CYCLONEDX;
-    let bytes = store.referrer_document(manifest, kind).ok()??;
+    let bytes = bill_of(store, manifest, Format::CycloneDx).ok()??;
     let document: Value = serde_json::from_slice(&bytes).ok()?;
     let list = document["components"].as_array()?;
     let package = |component: &Value| {

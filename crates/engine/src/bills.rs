@@ -83,7 +83,7 @@ impl Engine {
     }
 
     fn kept(&self, manifest: &Digest, text: &str, format: BillFormat) -> Result<Vec<u8>, BillError> {
-        let document = self.store.referrer_document(manifest, format.media_type())?;
+        let document = coil_build::bill_of_materials::bill_of(&self.store, manifest, format)?;
         document.ok_or_else(|| BillError::None {
             image: text.to_owned(),
         })

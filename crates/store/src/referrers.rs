@@ -18,6 +18,18 @@ use crate::{Store, StoreError, layout};
 struct Record {
     /// Manifests of artifacts, one for each kind.
     referrers: Vec<Descriptor>,
+    /// What such artifacts are made from when somebody asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recipe: Option<Recipe>,
+}
+
+/// What artifacts about a manifest are made from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Recipe {
+    /// The maker's own words.
+    text: String,
+    /// Blobs that it takes, which are kept as long as the subject.
+    needs: Vec<Digest>,
 }
 
 impl Store {
@@ -58,15 +70,42 @@ impl Store {
             made.push(descriptor);
         }
         let kinds: BTreeSet<_> = made.iter().map(|one| one.artifact_type.clone()).collect();
-        let older = self.read_referrers(&subject.digest).referrers;
+        let older = self.read_referrers(&subject.digest);
         made.extend(
             older
+                .referrers
                 .into_iter()
                 .filter(|old| !kinds.contains(&old.artifact_type)),
         );
         made.sort_by(|a, b| a.artifact_type.cmp(&b.artifact_type));
-        let record = serde_json::to_vec(&Record { referrers: made })?;
+        let record = serde_json::to_vec(&Record {
+            referrers: made,
+            recipe: older.recipe,
+        })?;
         self.write_atomic(&self.referrers_path(&subject.digest), &record)
+    }
+
+    /// Keeps what artifacts about a manifest can be made from: a small text, and blobs that it takes.
+    ///
+    /// Most images are never asked for theirs, and one small file is written where documents would be large. Atomic, not
+    /// synced.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn put_recipe(&self, subject: &Digest, text: &str, needs: &[Digest]) -> io::Result<()> {
+        let mut record = self.read_referrers(subject);
+        record.recipe = Some(Recipe {
+            text: text.to_owned(),
+            needs: needs.to_vec(),
+        });
+        self.write_atomic(&self.referrers_path(subject), &serde_json::to_vec(&record)?)
+    }
+
+    /// What was kept by [`Store::put_recipe`], if all that it takes is there.
+    pub fn recipe(&self, subject: &Digest) -> Option<String> {
+        let recipe = self.read_referrers(subject).recipe?;
+        let whole = recipe.needs.iter().all(|blob| self.has_blob(blob));
+        whole.then_some(recipe.text)
     }
 
     /// The document of one kind about a manifest, checked against its digest; none where there is none.
@@ -107,6 +146,9 @@ impl Store {
                 let _ = fs::remove_file(entry.path());
                 continue;
             };
+            if let Some(recipe) = self.read_referrers(&subject).recipe {
+                live.extend(recipe.needs.iter().map(|blob| blob.hex().to_owned()));
+            }
             for referrer in self.referrers(&subject) {
                 if let Ok(blobs) = self.blobs_of(&referrer) {
                     live.extend(blobs.into_iter().map(|blob| blob.digest.hex().to_owned()));

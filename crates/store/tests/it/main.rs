@@ -156,9 +156,14 @@ fn what_is_about_an_image_lives_as_long_as_it() {
     let documents: [(&str, &[u8]); 2] = [(media_type::SPDX, b"spdx"), (media_type::CYCLONEDX, b"cdx")];
     store.put_referrers(&image, &documents).unwrap();
     let old = store.put_blob(b"old").unwrap();
+    let needed = store.put_blob(b"needed").unwrap();
+    let needs = std::slice::from_ref(&needed);
+    store.put_recipe(&image.digest, "make it so", needs).unwrap();
 
     assert!(!store.collect(false).unwrap().postponed);
     assert!(!store.has_blob(&old), "what another document replaced is gone");
+    assert!(store.has_blob(&needed));
+    assert_eq!(store.recipe(&image.digest).as_deref(), Some("make it so"));
     let referrers = store.referrers(&image.digest);
     assert_eq!(referrers.len(), 2);
     for referrer in &referrers {
