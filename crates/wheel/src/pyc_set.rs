@@ -21,12 +21,12 @@ use crate::splice::deflate;
 /// The folder of records in the store's cache.
 const KIND: &str = "wheel-bytecode-v1";
 /// Changes whenever the same sources would give other bytes.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 /// Bytecode of this size in bytes and more is deflated on its own.
 const DEFLATE_FROM: usize = 24 * 1024;
 /// A group of sources ends when it has so many bytes, or so many files.
-const GROUP_BYTES: u64 = 96 * 1024;
-const GROUP_FILES: usize = 16;
+const GROUP_BYTES: u64 = 384 * 1024;
+const GROUP_FILES: usize = 64;
 
 /// The bytecode files of one wheel.
 #[derive(Debug, Clone, Serialize, Deserialize)]

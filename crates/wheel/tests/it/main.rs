@@ -6,6 +6,7 @@ mod archives;
 mod bytecode;
 mod facts;
 mod indices;
+mod large_wheels;
 mod layers;
 mod mutations;
 mod oracles;
