@@ -55,15 +55,15 @@ make_database() {
         say "error: initdb needs an entry in /etc/passwd for the user $(id -u); use the user postgres (999)"
         exit 1
     fi
-    local arguments=(--username="$POSTGRES_USER" --pwfile=<(printf '%s\n' "$POSTGRES_PASSWORD"))
+    local arguments=(--username="$POSTGRES_USER")
     if [ -n "${POSTGRES_INITDB_WALDIR:-}" ]; then arguments+=(--waldir "$POSTGRES_INITDB_WALDIR"); fi
     # The words of POSTGRES_INITDB_ARGS are a shell's.
-    eval 'initdb "${arguments[@]}" '"$POSTGRES_INITDB_ARGS"' "$@"'
+    eval 'initdb "${arguments[@]}" --pwfile=<(printf "%s\n" "$POSTGRES_PASSWORD") '"$POSTGRES_INITDB_ARGS"' "$@"'
 }
 
 allow_hosts() {
     local method=$POSTGRES_HOST_AUTH_METHOD
-    if [ -z "$method" ]; then method=$(postgres -C password_encryption "$@"); fi
+    if [ -z "$method" ]; then method=$(postgres -C password_encryption "${@:2}"); fi
     printf '\nhost all all all %s\n' "$method" >> "$PGDATA/pg_hba.conf"
 }
 

@@ -18,6 +18,9 @@ pub(super) const FINISH: &str = include_str!("../../data/stand_in/finish-python.
 /// Makes the bytecode.
 pub(super) const COMPILE: &str = include_str!("../../data/stand_in/compile.py");
 
+/// Takes the place of what Debian's setuptools expects of its Python.
+pub(super) const DISTUTILS_HOOK: &str = include_str!("../../data/stand_in/distutils_hook.py");
+
 /// Puts Python's files where they belong; gives the names of the wheels to install.
 pub(super) fn fill(
     maker: &StandInMaker<'_>,
@@ -83,6 +86,16 @@ pub(super) fn fill(
                 mode: 0o644,
             },
         )?;
+        if minor == "3.11" {
+            put(
+                &home,
+                &OwnFile {
+                    path: "lib/python3.11/_distutils_system_mod.py",
+                    text: DISTUTILS_HOOK,
+                    mode: 0o644,
+                },
+            )?;
+        }
         links(&home, minor)
     };
     prepare().map_err(failed())?;

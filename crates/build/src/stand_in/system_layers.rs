@@ -19,11 +19,12 @@ const BASES: &str = "stand-in-base-v1";
 const CONFIGURE_BASE: &str = include_str!("../../data/stand_in/configure-base.sh");
 const ADD_PACKAGES: &str = include_str!("../../data/stand_in/add-packages.sh");
 /// All scripts, for the names of records: another script may give other bytes.
-pub(super) const SCRIPTS: [&str; 4] = [
+pub(super) const SCRIPTS: [&str; 5] = [
     CONFIGURE_BASE,
     ADD_PACKAGES,
     python_home::FINISH,
     python_home::COMPILE,
+    python_home::DISTUTILS_HOOK,
 ];
 /// Where scripts and lists stand inside while they run.
 const OWN: &str = ".coil";
