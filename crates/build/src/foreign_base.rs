@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use coil_debian::{Archive, Installed, Suite};
 use coil_fetch::FetchError;
-use coil_oci::{Arch, Descriptor, Digest, Index, Manifest, Platform, Reference, media_type};
+use coil_oci::{
+    Arch, Descriptor, Digest, History, Index, Manifest, Platform, Reference, media_type, timestamp,
+};
 use coil_plan::LayerKind;
 use coil_python::python_choice::{PythonWish, unfulfilled_wish};
 use coil_python::{Libc, PythonVersion};
@@ -347,6 +349,14 @@ impl Packer<'_> {
         let added = archive
             .assemble_addition(&below, &pinned, &self.assemble_options(request), self.progress)
             .map_err(|error| PackError::Assemble(Box::new(error)))?;
+        let told = base.history.iter().filter(|step| !step.empty_layer).count();
+        if told == base.layers.len() {
+            base.history.push(History {
+                created: Some(timestamp::seconds(request.epoch)),
+                created_by: Some(format!("coil pack: debian {} Python {minor}", suite.name)),
+                ..History::default()
+            });
+        }
         base.layers.push(PlannedLayer {
             kind: LayerKind::Base.to_string(),
             layer: Layer {

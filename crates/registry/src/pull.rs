@@ -255,8 +255,10 @@ impl Pull<'_> {
         }
         let content_type = answer.header("content-type").map(str::to_owned);
         let descriptor = self.descriptor(&answer.body, content_type.as_deref())?;
-        self.keep(&answer.body)?;
-        self.is_new.store(true, Ordering::Relaxed);
+        if !self.store.has_blob(&found) {
+            self.keep(&answer.body)?;
+            self.is_new.store(true, Ordering::Relaxed);
+        }
         Ok((descriptor, answer.body))
     }
 

@@ -12,14 +12,18 @@ mod containers;
 mod crash;
 mod determinism;
 mod examples;
+mod foreign_base;
 mod images;
+mod indices;
 mod isolation;
+mod libraries;
 mod mirror;
 mod network;
 mod outputs;
 mod pack;
 mod rootless;
 mod run;
+mod selections;
 mod source_builds;
 mod steps;
 
