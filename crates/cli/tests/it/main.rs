@@ -24,6 +24,7 @@ mod pack;
 mod rootless;
 mod run;
 mod selections;
+mod selections;
 mod source_builds;
 mod steps;
 
