@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use coil_python::tool_sources::{ToolSource, pipfile_sources, pyproject_sources};
 use coil_python::uv_settings::{UvIndex, UvSettings, parse_uv_toml};
 use coil_python::{
     Diagnostic, Direct, Pinned, Project, ProjectFiles, ProjectLock, ResolutionInput, without_credentials,
 };
-use coil_wheel::index::{Authenticate, Cutoff, Index, IndexLayer, IndexSettings, IndexStrategy};
+use coil_wheel::index::{
+    Authenticate, Cutoff, DEFAULT_INDEX, Index, IndexLayer, IndexSettings, IndexStrategy,
+};
 
 use crate::error::PackError;
 use crate::request::Packer;
@@ -136,24 +139,77 @@ impl Packer<'_> {
         }
         let now = self.index.now();
         let layer = |uv: &UvSettings, found_in: &str, folder: &Path| index_layer(uv, found_in, folder, now);
-        if let Some((uv, found_in, directory)) = uv_toml(files, &project.lock_dir)? {
-            layers.push(layer(&uv, &found_in, &root.join(directory))?);
+        let uv_toml = uv_toml(files, &project.lock_dir)?;
+        if let Some((uv, found_in, directory)) = &uv_toml {
+            layers.push(layer(uv, found_in, &root.join(directory))?);
         }
+        // Where there is a uv.toml, [tool.uv] still has the indices that its own sources name, and nothing else.
+        let own = |found: IndexLayer| match uv_toml {
+            None => found,
+            Some(_) => IndexLayer {
+                indexes: found
+                    .indexes
+                    .into_iter()
+                    .filter(|index| index.name.is_some())
+                    .map(|index| Index {
+                        default: false,
+                        explicit: true,
+                        ..index
+                    })
+                    .collect(),
+                ..IndexLayer::default()
+            },
+        };
         if let Some(pyproject) = &project.pyproject {
-            let mut own = layer(&pyproject.uv, &pyproject.file, root)?;
+            let mut found = own(layer(&pyproject.uv, &pyproject.file, root)?);
             if let Some(text) = files.read_text(&pyproject.file).map_err(Diagnostic::from)? {
-                own.addresses = addresses_in(&text);
+                found.addresses = addresses_in(&text);
             }
-            layers.push(own);
+            layers.push(found);
+        }
+        let sources = self.tool_sources(project, files)?;
+        if !sources.is_empty() {
+            let index = |source: ToolSource| Index {
+                name: Some(source.name),
+                default: source.default,
+                explicit: source.explicit,
+                flat: source.flat,
+                ..Index::at(&whole(&source.url, root), project.lock.found_in())
+            };
+            layers.push(IndexLayer {
+                indexes: sources.into_iter().map(index).collect(),
+                ..IndexLayer::default()
+            });
         }
         if !project.lock_dir.is_empty() {
             let path = format!("{}/pyproject.toml", project.lock_dir);
             if let Some(text) = files.read_text(&path).map_err(Diagnostic::from)? {
                 let workspace = coil_python::PyProject::parse(&path, &text)?;
-                layers.push(layer(&workspace.uv, &path, &root.join(&project.lock_dir))?);
+                layers.push(own(layer(&workspace.uv, &path, &root.join(&project.lock_dir))?));
             }
         }
         Ok(self.index.with_project(layers))
+    }
+
+    /// The indices of a project of poetry, pdm or pipenv.
+    fn tool_sources(
+        &self,
+        project: &Project,
+        files: &dyn ProjectFiles,
+    ) -> Result<Vec<ToolSource>, PackError> {
+        let read = |file: &str| files.read_text(file).map_err(Diagnostic::from);
+        let mut sources = match (&project.lock, read("pyproject.toml")?) {
+            (ProjectLock::Poetry(_) | ProjectLock::Pdm(_), Some(text)) => {
+                pyproject_sources("pyproject.toml", &text, self.variables)?
+            }
+            _ => Vec::new(),
+        };
+        if let (ProjectLock::Pipfile(_), Some(text)) = (&project.lock, read("Pipfile")?) {
+            sources = pipfile_sources("Pipfile", &text, self.variables)?;
+        }
+        // PyPI itself is whatever the machine has in its place.
+        sources.retain(|source| !(source.default && Index::at(DEFAULT_INDEX, "").is_at(&source.url)));
+        Ok(sources)
     }
 
     /// What is to be resolved, with all that changes the answer: what `coil.lock` is held against.
@@ -196,6 +252,29 @@ fn uv_toml(
         }
     }
     Ok(None)
+}
+
+/// What the user should know of logins that stand in the project's own files.
+pub(crate) fn login_notes(project: &Project, files: &dyn ProjectFiles) -> Result<Vec<String>, PackError> {
+    let mut names = vec!["pyproject.toml", UV_TOML, "Pipfile"];
+    if let ProjectLock::Requirements(file) = &project.lock {
+        names.extend(file.files.iter().map(String::as_str));
+    }
+    let mut notes = Vec::new();
+    for name in names {
+        let text = files
+            .read_text(name)
+            .map_err(Diagnostic::from)?
+            .unwrap_or_default();
+        // What is put in from a variable stands in no file.
+        if addresses_in(&text).iter().any(|url| !url.contains('$')) {
+            notes.push(format!(
+                "{name} holds a login in an address, and goes into the image unless .dockerignore leaves it out: give the \
+                 login in a variable or in ~/.netrc"
+            ));
+        }
+    }
+    Ok(notes)
 }
 
 /// The addresses in a text that have a login.

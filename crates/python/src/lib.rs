@@ -36,6 +36,7 @@ mod source_scan;
 pub mod start_command;
 pub mod target;
 mod toml_document;
+pub mod tool_sources;
 pub mod uv_lock;
 mod uv_selection;
 pub mod uv_settings;
