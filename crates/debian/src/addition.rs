@@ -163,7 +163,7 @@ pub(crate) fn is_package_name(name: &str) -> bool {
 }
 
 /// Names that look like one: those that begin with it and add little, then those that a slip or two made of it.
-fn near(index: &PackageIndex, name: &str) -> Vec<String> {
+pub(crate) fn near(index: &PackageIndex, name: &str) -> Vec<String> {
     let mut found: Vec<(usize, &str)> = index
         .names()
         .filter_map(|other| {

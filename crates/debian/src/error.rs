@@ -89,6 +89,10 @@ impl ResolveError {
                 source: SolveError::NoSuchPackage { .. },
                 ..
             } => "check the name with `apt-cache policy`, and that the suite has it",
+            ResolveError::Solve {
+                source: SolveError::Unknown { .. },
+                ..
+            } => "give the name as apt has it",
             ResolveError::Addition { source, .. } => match source {
                 SolveError::Unknown { .. } | SolveError::NoSuchPackage { .. } => {
                     "look the name up on https://packages.debian.org"

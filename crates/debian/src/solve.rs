@@ -33,7 +33,7 @@ pub enum SolveError {
         /// The name.
         name: String,
     },
-    /// The user asked to add a package that isn't there.
+    /// The same, held against all names that there are.
     Unknown {
         /// The name.
         name: String,

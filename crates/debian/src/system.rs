@@ -11,6 +11,7 @@ use coil_fetch::Progress;
 use coil_oci::{Arch, Digest};
 use serde::{Deserialize, Serialize};
 
+use crate::addition::near;
 use crate::archive::{Part, pin};
 use crate::control::paragraphs;
 use crate::error::{AssembleError, ResolveError};
@@ -216,7 +217,13 @@ fn list_key(parts: &[Part], request: &SystemRequest<'_>) -> String {
 fn choose(index: &PackageIndex, request: &SystemRequest<'_>) -> Result<Chosen, ResolveError> {
     let failed = |source: SolveError| ResolveError::Solve {
         suite: request.suite.name.to_string(),
-        source,
+        source: match source {
+            SolveError::NoSuchPackage { name } => SolveError::Unknown {
+                near: near(index, &name),
+                name,
+            },
+            other => other,
+        },
     };
     let mut roots: Vec<String> = index
         .newest()

@@ -63,7 +63,12 @@ impl StandInError {
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         match self {
             StandInError::Name(error) => Some(error.help.clone()),
-            StandInError::Resolve(error) => some(error.help()),
+            StandInError::Resolve(error) => match **error {
+                ResolveError::Expired { .. } => {
+                    some("use a mirror that is up to date, or take the old index with --allow-expired")
+                }
+                _ => some(error.help()),
+            },
             StandInError::Assemble(error) => match **error {
                 AssembleError::Gone { .. } => some("the mirror has newer packages by now: run it again"),
                 _ => some(error.help()),

@@ -266,7 +266,7 @@ fn prefixes(library: &str, minor: &str, triplet: &str) -> Vec<Patch> {
     }
     all.push(Patch::of(
         format!("bin/pydoc{minor}"),
-        vec![lines("#!/usr/bin/python", "#!/usr/local/bin/python")],
+        vec![lines("/usr/bin/python", "/usr/local/bin/python")],
     ));
     all
 }
