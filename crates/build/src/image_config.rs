@@ -22,6 +22,8 @@ pub struct RunSettings {
     pub labels: BTreeMap<String, String>,
     /// User and group.
     pub user: String,
+    /// Why it is that one, in a few words; empty for the usual one.
+    pub user_reason: String,
     /// Ports the program listens on: `8000/tcp`.
     pub ports: Vec<String>,
 }

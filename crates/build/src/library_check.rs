@@ -325,10 +325,17 @@ pub(crate) fn missing(wheels: &[WheelBinaries], below: &Below) -> Vec<Missing> {
             || name.contains('/')
             || NOT_LOOKED_FOR.iter().any(|start| name.starts_with(start))
     };
+    // A plugin for a part of a family that the wheel itself left out (Qt's WebEngine) works with no other build of that part.
+    let families: BTreeSet<&str> = brought.iter().filter_map(|name| family(name)).collect();
+    let is_dead = |file: &BinaryFile| {
+        let mut needed = file.needed.iter().filter(|name| !there(name));
+        needed.any(|name| family(name).is_some_and(|family| families.contains(family)))
+    };
     let mut found = Vec::new();
     for wheel in wheels {
         let mut libraries = BTreeMap::new();
-        for file in wheel.files.iter().filter(|file| file.machine == machine) {
+        let fitting = wheel.files.iter().filter(|file| file.machine == machine);
+        for file in fitting.filter(|file| !is_dead(file)) {
             for name in file.needed.iter().filter(|name| !there(name)) {
                 let first = libraries
                     .entry(name.clone())
@@ -349,6 +356,18 @@ pub(crate) fn missing(wheels: &[WheelBinaries], below: &Below) -> Vec<Missing> {
     found
 }
 
+/// The family of a library whose name begins with it: `libQt6` of `libQt6WebEngineCore.so.6`.
+fn family(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix("lib")?;
+    let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let fits = letters > 1
+        && rest.starts_with(|c: char| c.is_ascii_uppercase())
+        && rest[letters..].starts_with(|c: char| c.is_ascii_digit());
+    fits.then(|| &name[..3 + letters + 1])
+}
+
+/// How many packages stand in a line that is made to be copied.
+const MOST_QUOTED: usize = 12;
 /// How many libraries of one wheel are told by name.
 const MOST_TOLD: usize = 4;
 
@@ -372,7 +391,13 @@ pub(crate) fn tell(missing: &[Missing], packages: &BTreeMap<String, String>, add
             wheel.title,
             told.join(", ")
         );
-        if !wanted.is_empty() && addable {
+        if wanted.len() > MOST_QUOTED && addable {
+            let count = wanted.len();
+            note.push_str(&format!(
+                ": Debian has it in {count} packages, which --auto-apt adds and pins; or name those that you use as `apt` in \
+                 [tool.coil]"
+            ));
+        } else if !wanted.is_empty() && addable {
             let quoted: Vec<String> = wanted.iter().map(|name| format!("\"{name}\"")).collect();
             note.push_str(&format!(
                 ": add `apt = [{}]` to [tool.coil], or pack with --auto-apt",
@@ -461,6 +486,24 @@ mod tests {
         let mut notes = Vec::new();
         check_machine(&wheels, &below(), &mut notes).unwrap();
         assert!(notes.is_empty(), "{notes:?}");
+    }
+
+    #[test]
+    fn parts_of_a_family_that_were_left_out_are_not_missed() {
+        assert_eq!(family("libQt6WebEngineCore.so.6"), Some("libQt6"));
+        assert_eq!(family("libQt63DCore.so.6"), Some("libQt6"));
+        assert_eq!(family("libX11.so.6"), None);
+        assert_eq!(family("libgl.so.1"), None);
+        let core = file("q/lib/libQt6Core.so.6", Machine::X86_64, &["libGL.so.1"], (2, 2));
+        let plugin = file(
+            "q/plugins/libw.so",
+            Machine::X86_64,
+            &["libQt6WebView.so.6", "libodd.so.1"],
+            (2, 2),
+        );
+        let found = missing(&[wheel(&[core, plugin])], &below());
+        let names: Vec<&String> = found[0].libraries.keys().collect();
+        assert_eq!(names, ["libGL.so.1"]);
     }
 
     #[test]

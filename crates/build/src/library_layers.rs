@@ -116,9 +116,8 @@ impl Packer<'_> {
                 .collect();
             if !found.is_empty() {
                 notes.push(format!(
-                    "added for the wheels, and pinned: {}; `apt = [{}]` in [tool.coil] does the same without --auto-apt",
-                    found.join(", "),
-                    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+                    "added for the wheels, and pinned in coil.lock: {}",
+                    found.join(", ")
                 ));
             }
         }
@@ -171,11 +170,12 @@ impl Packer<'_> {
         let pinned = {
             let mut lock = lock.lock().unwrap_or_else(PoisonError::into_inner);
             lock.addition(installed, names, || {
-                self.progress.note(&format!(
-                    "looking up {} of Debian {}",
-                    names.join(", "),
-                    installed.suite
-                ));
+                let what = match names {
+                    [_, _, _, _, _, ..] => format!("{} packages", names.len()),
+                    few => few.join(", "),
+                };
+                self.progress
+                    .note(&format!("looking up {what} of Debian {}", installed.suite));
                 archive
                     .resolve_addition(installed, names, self.progress)
                     .map_err(|error| PackError::Resolve(Box::new(error)))

@@ -330,23 +330,23 @@ fn run_settings(request: &PackRequest, planned: &Planned, start: &Start) -> Resu
     if ports.is_empty() {
         ports.extend(start.port.map(|port| format!("{port}/tcp")));
     }
-    let user = request
-        .user
-        .clone()
-        .or_else(|| settings.user.clone())
-        .or_else(|| {
-            let base = planned
-                .platforms
-                .first()
-                .map(|platform| &platform.base.config.user);
-            base.filter(|user| !user.is_empty()).cloned()
-        })
-        .unwrap_or_else(|| USER.into());
+    let base = planned.platforms.first().map(|platform| &platform.base);
+    let own = base.map(|base| &base.config.user).filter(|user| !user.is_empty());
+    let (user, user_reason) = match (&request.user, &settings.user, own) {
+        (Some(user), _, _) => (user.clone(), "asked for"),
+        (None, Some(user), _) => (user.clone(), "[tool.coil] user"),
+        (None, None, Some(user)) => (user.clone(), "the base's own"),
+        (None, None, None) if base.is_some_and(|base| base.image.is_some()) => {
+            (USER.to_owned(), "the base runs as root")
+        }
+        (None, None, None) => (USER.to_owned(), ""),
+    };
     Ok(RunSettings {
         command: start.argv.clone(),
         env,
         labels,
         user,
+        user_reason: user_reason.to_owned(),
         ports: ports.into_iter().collect(),
     })
 }
@@ -397,6 +397,7 @@ fn report(
         command: start.argv.clone(),
         command_found_in: start.found_in.clone(),
         user: run.user.clone(),
+        user_reason: run.user_reason.clone(),
         env: run.env.clone(),
         ports: run.ports.clone(),
         layers: layers

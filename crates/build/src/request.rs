@@ -121,6 +121,8 @@ pub struct PackedImage {
     pub command_found_in: String,
     /// User and group.
     pub user: String,
+    /// Why it is that one, in a few words; empty for the usual one.
+    pub user_reason: String,
     /// The environment that the image adds.
     pub env: BTreeMap<String, String>,
     /// Ports that the program listens on.

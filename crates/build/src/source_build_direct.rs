@@ -61,8 +61,10 @@ impl DirectLine {
     }
 
     fn holds(&self, target: &Target) -> bool {
-        MarkerTree::from_str(&self.marker)
-            .is_ok_and(|marker| marker.evaluate(&target.marker_environment(), &[]))
+        // What can't be read is uv's to complain about.
+        self.marker.is_empty()
+            || MarkerTree::from_str(&self.marker)
+                .map_or(true, |marker| marker.evaluate(&target.marker_environment(), &[]))
     }
 }
 

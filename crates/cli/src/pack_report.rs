@@ -139,7 +139,7 @@ fn explain(image: &PackedImage) {
     row("base", &image.base.value, &image.base.reason);
     row("packages", &image.packages_from, "");
     row("command", &image.command.join(" "), &image.command_found_in);
-    row("user", &image.user, "");
+    row("user", &image.user, &image.user_reason);
     for port in &image.ports {
         row("port", port, "");
     }

@@ -32,8 +32,8 @@ pub struct Pack {
     /// Make it for these platforms, such as linux/amd64,linux/arm64
     #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
     platforms: Vec<String>,
-    /// The Debian suite of the base: bookworm, trixie or sid
-    #[arg(long, value_name = "SUITE")]
+    /// The base: bookworm, trixie, sid, or an image that has a Python, such as python:3.13-slim
+    #[arg(long, value_name = "BASE")]
     base: Option<String>,
     /// The Python, such as 3.13
     #[arg(long, value_name = "VERSION")]

@@ -255,7 +255,7 @@ fn an_image_of_the_store_is_the_base_and_its_environment_is_hidden() {
     assert_eq!(shown.word(), "None True");
     let explained = pack(&context, &project, "test/below:1", &["--explain"]).success();
     assert!(
-        explained.stdout().contains("what test/below:1 has"),
+        explained.stdout().contains("what test/below:1 has") && explained.stdout().contains("the base's own"),
         "{}",
         explained.stdout()
     );
