@@ -6,6 +6,7 @@
 //! `network` and `isolation` run Docker, which then must know an image `test/python` that has Python and the user 1000.
 
 mod bad_input;
+mod base_images;
 mod bills;
 mod commands;
 mod containers;
@@ -23,7 +24,6 @@ mod outputs;
 mod pack;
 mod rootless;
 mod run;
-mod selections;
 mod selections;
 mod source_builds;
 mod steps;
