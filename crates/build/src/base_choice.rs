@@ -112,7 +112,7 @@ impl Packer<'_> {
                 let pinned = self.pinned_base(archive, lock, *suite, arch)?;
                 let for_host = self.pinned_base(archive, lock, *suite, Arch::host())?;
                 let target = target_of(&pinned, arch)?;
-                Ok((BaseSource::Debian(pinned, for_host), target))
+                Ok((BaseSource::Debian(Box::new(pinned), Box::new(for_host)), target))
             }
             Place::Image {
                 text,

@@ -384,9 +384,8 @@ impl Packer<'_> {
                 let suite = base.suite.as_deref().and_then(Suite::named);
                 let suite = suite.or_else(|| Suite::named("trixie"));
                 let suite = suite.ok_or_else(|| unknown_base("trixie"))?;
-                archive
-                    .resolve(suite, Arch::host(), &[], self.progress)
-                    .map_err(|error| PackError::Resolve(Box::new(error)))?
+                let pinned = archive.resolve(suite, Arch::host(), &[], self.progress);
+                Box::new(pinned.map_err(|error| PackError::Resolve(Box::new(error)))?)
             }
         };
         let host = BaseSource::Debian(for_host.clone(), for_host);

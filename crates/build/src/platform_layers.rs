@@ -48,7 +48,7 @@ pub(crate) struct PlatformParts<'a> {
 #[derive(Debug, Clone)]
 pub(crate) enum BaseSource {
     /// Debian's packages, for the image's processor and for this machine's, whose interpreter compiles.
-    Debian(PinnedBase, PinnedBase),
+    Debian(Box<PinnedBase>, Box<PinnedBase>),
     /// An image from elsewhere, which is in the store.
     Image(Box<Base>),
 }
@@ -218,7 +218,7 @@ impl Packer<'_> {
         }
         let found = found.ok_or_else(no_base)?;
         let pinned = match base {
-            BaseSource::Debian(pinned, _) => Some(pinned),
+            BaseSource::Debian(pinned, _) => Some(&**pinned),
             BaseSource::Image(_) => None,
         };
         let components = self.keep_components(&found, pinned, &layers, target, &installed)?;

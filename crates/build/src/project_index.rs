@@ -314,9 +314,8 @@ pub(crate) fn take_logins(packages: &mut [Pinned]) -> Vec<String> {
         }
     };
     for package in packages {
-        match &mut package.direct {
-            Some(Direct::Url { url, .. } | Direct::Git { url, .. }) => clean(url),
-            _ => {}
+        if let Some(Direct::Url { url, .. } | Direct::Git { url, .. }) = &mut package.direct {
+            clean(url);
         }
         package.index.iter_mut().for_each(&mut clean);
         let artifacts = package.artifacts.iter_mut();

@@ -341,7 +341,7 @@ impl<'a> Builder<'a> {
         packer.progress.note(&format!("building {}", title(package)));
         let room = Room::new(packer)?;
         let outcome = self.build_in(&room, package, source, key, stack);
-        if matches!(&outcome, Ok(_)) {
+        if outcome.is_ok() {
             let _ = fs::remove_file(&room.log);
         }
         outcome

@@ -31,13 +31,13 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make an image of a Python project
-    Pack(commands::pack::Pack),
+    Pack(Box<commands::pack::Pack>),
     /// Make base images from Debian's signed packages, with no registry
     Base(commands::base::Base),
     /// Get an image from a registry
     Pull(commands::pull::Pull),
     /// Start a container from an image or a project's folder
-    Run(commands::run::Run),
+    Run(Box<commands::run::Run>),
     /// List containers
     Ps(commands::ps::Ps),
     /// Show what a container printed

@@ -167,7 +167,10 @@ impl Index {
                 _ => 2,
             })
         };
-        let ranked = self.manifests.iter().filter_map(|entry| Some((rank(entry)?, entry)));
+        let ranked = self
+            .manifests
+            .iter()
+            .filter_map(|entry| Some((rank(entry)?, entry)));
         ranked.min_by_key(|(rank, _)| *rank).map(|(_, entry)| entry)
     }
 }

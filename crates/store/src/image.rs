@@ -211,7 +211,10 @@ impl Store {
             return Ok(vec![self.image_of(descriptor)?]);
         }
         let index = self.read_index(descriptor)?;
-        let here = index.manifests.iter().filter(|entry| self.has_blob(&entry.digest));
+        let here = index
+            .manifests
+            .iter()
+            .filter(|entry| self.has_blob(&entry.digest));
         here.map(|manifest| self.image_of(manifest)).collect()
     }
 

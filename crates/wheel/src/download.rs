@@ -101,7 +101,7 @@ pub enum DownloadError {
         /// The wheel's file name.
         wheel: String,
         /// Why.
-        source: IndexError,
+        source: Box<IndexError>,
     },
     /// The index no longer has the file.
     Gone {
@@ -184,7 +184,7 @@ impl std::error::Error for DownloadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             DownloadError::Fetch { source, .. } => Some(source),
-            DownloadError::Index { source, .. } => Some(source),
+            DownloadError::Index { source, .. } => Some(source.as_ref()),
             DownloadError::Disk { source, .. } => Some(source),
             _ => None,
         }
@@ -460,7 +460,7 @@ fn look_up(index: &IndexClient<'_>, request: &WheelRequest) -> Result<IndexFile,
         .version_at(&request.name, &request.version, request.index.as_deref())
         .map_err(|source| DownloadError::Index {
             wheel: request.filename.clone(),
-            source,
+            source: Box::new(source),
         })?;
     match offered
         .files

@@ -112,8 +112,12 @@ pub fn find_uv(
         threads: 1,
         verify: true,
     };
-    let fetched = download::download(store, fetcher, index, &[request], options, progress)
-        .map_err(|source| ResolveError::Download { source })?;
+    let fetched =
+        download::download(store, fetcher, index, &[request], options, progress).map_err(|source| {
+            ResolveError::Download {
+                source: Box::new(source),
+            }
+        })?;
     let wheel = fetched.first().ok_or(ResolveError::NoUv)?;
     unpack(store, &wheel.path, &program)?;
     Ok(program)

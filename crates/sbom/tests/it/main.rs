@@ -63,7 +63,7 @@ fn bill() -> Bill {
 }
 
 fn read(format: Format) -> Value {
-    serde_json::from_slice(&bill().write(format)).unwrap()
+    serde_json::from_slice(&bill().write(format)).expect("a document is JSON")
 }
 
 fn texts<'a>(list: &'a Value, field: &str) -> Vec<&'a str> {

@@ -94,10 +94,7 @@ fn moment(text: &str) -> Option<i64> {
     let clock_end = rest.find(['Z', 'z', '+', '-']).unwrap_or(rest.len());
     let (clock, offset) = rest.split_at(clock_end);
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
-    let numbers: Vec<i64> = clock
-        .split(':')
-        .map(|part| two_digits(part))
-        .collect::<Option<_>>()?;
+    let numbers: Vec<i64> = clock.split(':').map(two_digits).collect::<Option<_>>()?;
     let (hour, minute, second) = match numbers[..] {
         [hour, minute] => (hour, minute, 0),
         [hour, minute, second] => (hour, minute, second),

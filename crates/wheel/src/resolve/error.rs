@@ -14,7 +14,7 @@ pub enum ResolveError {
     /// uv could not be downloaded.
     Download {
         /// Why.
-        source: DownloadError,
+        source: Box<DownloadError>,
     },
     /// uv could not be unpacked.
     Unpack {
@@ -87,7 +87,7 @@ impl fmt::Display for ResolveError {
 impl std::error::Error for ResolveError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            ResolveError::Download { source } => Some(source),
+            ResolveError::Download { source } => Some(source.as_ref()),
             ResolveError::Unpack { source } => Some(source),
             ResolveError::Disk { source } | ResolveError::Start { source, .. } => Some(source),
             _ => None,
