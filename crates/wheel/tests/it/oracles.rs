@@ -1,10 +1,6 @@
 //! What must hold for any bytes that a wheel may be made of; the fuzz targets and a quick test with changed samples share it.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "each fuzz target uses one of these; a failed unwrap is a finding"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a finding")]
 
 use std::io::Write;
 
