@@ -167,9 +167,16 @@ pub(crate) fn near(index: &PackageIndex, name: &str) -> Vec<String> {
     let mut found: Vec<(usize, &str)> = index
         .names()
         .filter_map(|other| {
-            let longer = other.strip_prefix(name).map(str::len);
-            let distance = match longer {
-                Some(more @ 1..=3) => more.min(2),
+            let distance = match other.strip_prefix(name) {
+                // A library's name goes on with its version: `libyaml-0-2`.
+                Some(more)
+                    if more
+                        .bytes()
+                        .all(|byte| byte.is_ascii_digit() || b"-.".contains(&byte)) =>
+                {
+                    1
+                }
+                Some(more) if (1..=3).contains(&more.len()) => 2,
                 _ => distance(name, other)?,
             };
             Some((distance, other))

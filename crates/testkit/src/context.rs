@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::index::PackageIndex;
 use crate::process::Invocation;
 use crate::tree;
 
@@ -36,6 +37,18 @@ const MACHINE: &[&str] = &[
     "https_proxy",
     "no_proxy",
     "all_proxy",
+];
+
+/// Those of them that tell where packages come from, and with which logins.
+const INDICES: &[&str] = &[
+    "NETRC",
+    "PIP_CONFIG_FILE",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_INDEX_URL",
+    "UV_CONFIG_FILE",
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX",
+    "UV_INDEX_URL",
 ];
 
 /// Where and as whom coil runs in a test. Dropped, it removes its containers and files.
@@ -181,6 +194,23 @@ impl Context {
     /// Takes a variable away for every run from now on.
     pub fn unset(&mut self, name: &str) {
         self.environment.remove(OsStr::new(name));
+    }
+
+    /// Takes the machine's own package indices away; servers on the loopback are reached without its proxy.
+    pub fn without_indices(mut self) -> Self {
+        for name in INDICES {
+            self.unset(name);
+        }
+        self.set("NO_PROXY", "127.0.0.1");
+        self.set("no_proxy", "127.0.0.1");
+        self
+    }
+
+    /// Asks this package index, and no other.
+    pub fn with_index(self, index: &PackageIndex) -> Self {
+        let mut context = self.without_indices();
+        context.set("PIP_INDEX_URL", index.url());
+        context
     }
 
     /// Uses an empty folder for downloads instead of the suite's.

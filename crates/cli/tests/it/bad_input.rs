@@ -54,22 +54,8 @@ fn project(context: &Context, name: &str, requirements: &str) -> std::path::Path
 
 /// A context whose package index is ours.
 fn with_index() -> (Context, PackageIndex) {
-    let mut context = shared();
     let index = PackageIndex::start();
-    for name in [
-        "PIP_EXTRA_INDEX_URL",
-        "UV_INDEX_URL",
-        "UV_DEFAULT_INDEX",
-        "UV_INDEX",
-        "PIP_CONFIG_FILE",
-        "UV_CONFIG_FILE",
-    ] {
-        context.unset(name);
-    }
-    context.set("PIP_INDEX_URL", index.url());
-    context.set("NO_PROXY", "127.0.0.1");
-    context.set("no_proxy", "127.0.0.1");
-    (context, index)
+    (shared().with_index(&index), index)
 }
 
 /// A wheel that no download of another run can stand for.

@@ -13,21 +13,9 @@ use serde_json::{Value, json};
 use crate::{fresh, shared};
 
 /// A context whose package index is ours alone.
-fn with_index(mut context: Context) -> (Context, PackageIndex) {
+fn with_index(context: Context) -> (Context, PackageIndex) {
     let index = PackageIndex::start();
-    for name in [
-        "PIP_EXTRA_INDEX_URL",
-        "UV_INDEX_URL",
-        "UV_DEFAULT_INDEX",
-        "UV_INDEX",
-        "PIP_CONFIG_FILE",
-    ] {
-        context.unset(name);
-    }
-    context.set("PIP_INDEX_URL", index.url());
-    context.set("NO_PROXY", "127.0.0.1");
-    context.set("no_proxy", "127.0.0.1");
-    (context, index)
+    (context.with_index(&index), index)
 }
 
 fn read(path: &Path) -> Value {

@@ -19,28 +19,14 @@ const PASSWORD: &str = "s3cr/t-pw";
 const SHAPES: &str = "s3cr/t-pw s3cr%2Ft-pw s3cr%2ft-pw bWU6czNjci90LXB3";
 
 /// Takes the machine's own indices away, once uv is there.
-fn alone(mut context: Context) -> Context {
+fn alone(context: Context) -> Context {
     // Its packages are resolved by uv, which comes from the machine's index.
     let project = context.project(
         "needs-uv",
         &[("main.py", "x = 1\n"), ("requirements.txt", "six\n")],
     );
     pack(&context, &project, &[]);
-    for name in [
-        "PIP_CONFIG_FILE",
-        "PIP_INDEX_URL",
-        "PIP_EXTRA_INDEX_URL",
-        "UV_CONFIG_FILE",
-        "UV_DEFAULT_INDEX",
-        "UV_INDEX",
-        "UV_INDEX_URL",
-        "NETRC",
-    ] {
-        context.unset(name);
-    }
-    context.set("NO_PROXY", "127.0.0.1");
-    context.set("no_proxy", "127.0.0.1");
-    context
+    context.without_indices()
 }
 
 fn wheel(name: &str, version: &str) -> WheelBuilder {

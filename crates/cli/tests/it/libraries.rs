@@ -72,22 +72,11 @@ struct Case {
 
 impl Case {
     fn new() -> Case {
-        let mut context = shared();
         let index = PackageIndex::start();
-        for name in [
-            "PIP_EXTRA_INDEX_URL",
-            "UV_INDEX_URL",
-            "UV_DEFAULT_INDEX",
-            "UV_INDEX",
-            "PIP_CONFIG_FILE",
-            "UV_CONFIG_FILE",
-        ] {
-            context.unset(name);
+        Case {
+            context: shared().with_index(&index),
+            index,
         }
-        context.set("PIP_INDEX_URL", index.url());
-        context.set("NO_PROXY", "127.0.0.1");
-        context.set("no_proxy", "127.0.0.1");
-        Case { context, index }
     }
 
     /// A project of Python 3.11 that installs a wheel with one extension module.

@@ -122,7 +122,7 @@ fn a_folder_is_built_again_when_it_changes_and_only_then() {
     };
     let first = run();
     assert_eq!(first.word(), "first");
-    assert!(first.stderr().contains("building plain"), "{first}");
+    assert!(first.stderr().contains("building ./plain"), "{first}");
     let second = run();
     assert!(!second.stderr().contains("building"), "{second}");
     tree::write(&project, &[("plain/plain.py", "WORD = 'second'\n")]);
@@ -166,7 +166,7 @@ fn a_missing_header_is_named_with_its_package() {
         .run()
         .expect_code(1);
     for part in [
-        "error: deep could not be built: its back end ended with code 1 while it made the wheel",
+        "error: ./deep could not be built: its back end ended with code 1 while it made the wheel",
         "| deep.c:2:10: fatal error: libpq-fe.h: No such file or directory",
         "build-logs/",
         "help: add what it needs to pyproject.toml: [tool.coil] build-apt = [\"libpq-dev\"]",

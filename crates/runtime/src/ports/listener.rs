@@ -69,10 +69,10 @@ impl fmt::Display for BindError {
                     address.port(),
                     address.ip()
                 )?;
-                if let Some(holder) = holder {
-                    write!(f, " by {holder}")?;
+                match holder {
+                    Some(holder) => write!(f, " by {holder}"),
+                    None => Ok(()),
                 }
-                f.write_str("; stop what listens there, or publish another port")
             }
             Self::RangeInUse { first, last } => {
                 write!(
