@@ -13,6 +13,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sbom", &["oci"]),
     ("sys", &[]),
     ("elf", &[]),
+    ("dockerfile", &[]),
     ("fetch", &["oci"]),
     ("store", &["oci"]),
     ("wheel", &["oci", "fetch", "store", "python"]),
