@@ -1,0 +1,4 @@
+#!/bin/bash
+set -e
+echo "preparing as $(whoami)"
+exec gosu app "$@"

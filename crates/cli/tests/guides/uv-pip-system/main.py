@@ -1,0 +1,3 @@
+import httpx
+
+print(httpx.__version__, httpx.__file__)
