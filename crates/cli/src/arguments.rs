@@ -38,6 +38,12 @@ pub enum Command {
     Pull(commands::pull::Pull),
     /// Start a container from an image or a project's folder
     Run(Box<commands::run::Run>),
+    /// Make a container without starting it
+    Create(Box<commands::create::Create>),
+    /// Start containers that were made, or that have ended
+    Start(commands::start::Start),
+    /// Stop containers and start them again
+    Restart(commands::restart::Restart),
     /// List containers
     Ps(commands::ps::Ps),
     /// Show what a container printed
@@ -184,8 +190,9 @@ mod tests {
         else {
             panic!("another command");
         };
-        assert_eq!(run.words, ["python", "-e", "--help", "--", "x"]);
-        assert!(run.rm && run.interactive && run.tty && run.env.is_empty());
+        let flags = run.container;
+        assert_eq!(flags.words, ["python", "-e", "--help", "--", "x"]);
+        assert!(flags.rm && flags.interactive && flags.tty && flags.env.is_empty());
     }
 
     #[test]

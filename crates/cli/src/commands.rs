@@ -1,6 +1,7 @@
 //! The commands, one file each: arguments and a call into the engine.
 
 pub mod base;
+pub mod create;
 pub mod doctor;
 pub mod exec;
 pub mod history;
@@ -11,10 +12,12 @@ pub mod logs;
 pub mod pack;
 pub mod ps;
 pub mod pull;
+pub mod restart;
 pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod sbom;
+pub mod start;
 pub mod stop;
 pub mod tag;
 pub mod version;
@@ -34,6 +37,9 @@ pub fn run(command: Command, settings: &Settings) -> Result<i32, Failure> {
         Command::Base(base) => base.run(settings),
         Command::Pull(pull) => pull.run(settings),
         Command::Run(run) => run.run(settings),
+        Command::Create(create) => create.run(settings),
+        Command::Start(start) => start.run(settings),
+        Command::Restart(restart) => restart.run(settings),
         Command::Ps(ps) => ps.run(settings),
         Command::Logs(logs) => logs.run(settings),
         Command::Stop(stop) => stop.run(settings),

@@ -4,6 +4,7 @@ mod arguments;
 mod attach;
 mod bill_file;
 mod commands;
+mod container_flags;
 mod environment;
 mod environment_flags;
 mod host_path;

@@ -10,8 +10,7 @@ use coil_build::stand_in::StandInError;
 use coil_engine::bills::BillError;
 use coil_engine::images::ImageError;
 use coil_engine::pull::PullFailure;
-use coil_engine::record::FindError;
-use coil_engine::{ContainerError, ExecError, RunError};
+use coil_engine::{ContainerError, ExecError, FindError, RunError};
 use coil_python::{Diagnostic, Problem};
 use coil_store::StoreError;
 

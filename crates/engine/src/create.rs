@@ -1,202 +1,22 @@
-//! Making a container of an image and starting it.
+//! Making a container of an image: what it is to be is worked out once and kept, and nothing of it runs yet.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use coil_oci::{ContainerConfig, Descriptor, Digest};
-use coil_runtime::cgroup;
-use coil_runtime::network::{BridgeSpec, NameSettings, NetworkSpec};
-use coil_runtime::ports::{PortMapping, PublishError, parse_publish};
-use coil_runtime::spec::{ContainerSpec, IdMap, Limits, MountKind};
-use coil_runtime::user::{self, UserError};
-use coil_runtime::{StartError, start};
+use coil_runtime::ports::{PortMapping, parse_publish};
+use coil_runtime::spec::Limits;
 use coil_store::{Image, Ownership, Store, StoreError};
 
 use crate::making::Making;
-use crate::mount_flag::{self, MountFlagError};
 use crate::record::ContainerRecord;
-use crate::{Client, Engine, clock, lifecycle, words};
+use crate::request::{Created, RunRequest, StartRequest, Started};
+use crate::run_error::RunError;
+use crate::{Engine, clock, lifecycle, mount_flag, words};
 
 /// The time between the request to stop and the kill, as Docker's.
-const STOP_TIMEOUT: u64 = 10;
+const STOP_TIMEOUT: i64 = 10;
 const SIGTERM: i32 = 15;
-/// What an ordinary user's container has less than root's, said when no network was asked for.
-const NO_WAY_OUT: &str = "the container reaches no other machine, since an ordinary user can make no bridge; \
-    --network host gives it the host's network";
-
-/// What `coil run` was asked for.
-#[derive(Debug, Clone, Default)]
-pub struct RunRequest {
-    /// The image, by name or id.
-    pub image: String,
-    /// What to run in place of the image's command.
-    pub command: Vec<String>,
-    /// The container's name; one is made up when none is given.
-    pub name: Option<String>,
-    /// `NAME=value`, in their order; a later one wins.
-    pub env: Vec<String>,
-    /// `SOURCE:DESTINATION[:OPTIONS]` with absolute sources.
-    pub volumes: Vec<String>,
-    /// The folder to start in.
-    pub workdir: Option<String>,
-    /// User and group, by name or number.
-    pub user: Option<String>,
-    /// What to run in place of the image's entry point; empty for none.
-    pub entrypoint: Option<String>,
-    /// `-p` values.
-    pub ports: Vec<String>,
-    /// Bytes of memory.
-    pub memory: Option<u64>,
-    /// Thousandths of a processor.
-    pub cpus_milli: Option<u64>,
-    /// `none`, `host` or `bridge`.
-    pub network: Option<String>,
-    /// The host name.
-    pub hostname: Option<String>,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
-    /// No writes to the root file system.
-    pub read_only: bool,
-    /// Remove the container when it ends.
-    pub auto_remove: bool,
-    /// Give the program a terminal.
-    pub terminal: bool,
-    /// Keep its input open.
-    pub stdin_open: bool,
-    /// Rows and columns of the terminal.
-    pub terminal_size: Option<(u16, u16)>,
-    /// Whether somebody listens to the output from the first byte.
-    pub attach: bool,
-}
-
-/// A container that was started.
-#[derive(Debug)]
-pub struct Created {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// What the user should know.
-    pub notices: Vec<String>,
-    /// Output and input, when it was asked for.
-    pub client: Option<Client>,
-}
-
-/// Why a container did not start.
-#[derive(Debug)]
-pub enum RunError {
-    /// The image cannot be had.
-    Store(StoreError),
-    /// The name has characters that may not be there.
-    BadName(String),
-    /// Another container has the name.
-    NameTaken {
-        /// The name.
-        name: String,
-        /// Whose it is.
-        id: String,
-    },
-    /// A `-p` cannot be used.
-    Publish(PublishError),
-    /// A `-v` cannot be used.
-    Mount(MountFlagError),
-    /// The network is unknown.
-    Network(String),
-    /// Neither the image nor the user says what to run.
-    NoCommand,
-    /// The user cannot be found in the image.
-    User(UserError),
-    /// The folder to start in is not absolute.
-    Workdir(String),
-    /// The host's control groups cannot be read.
-    Cgroups(io::Error),
-    /// Folders cannot be made.
-    Prepare {
-        /// Where.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// It did not start.
-    Start(StartError),
-}
-
-impl RunError {
-    /// The exit code that Docker has for it.
-    pub fn exit_code(&self) -> i32 {
-        match self {
-            RunError::Start(error) => error.exit_code(),
-            _ => 125,
-        }
-    }
-
-    /// What the user can do next.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            RunError::Store(error) => error.help(),
-            RunError::NameTaken { name, .. } => Some(format!(
-                "`coil rm -f {name}` removes that container, or give this one another name"
-            )),
-            RunError::Network(_) => Some("give --network bridge, host or none".into()),
-            RunError::NoCommand => Some("give one behind the image: `coil run IMAGE COMMAND`".into()),
-            RunError::Start(error) => lifecycle::start_help(error),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RunError::Store(StoreError::NoSuchImage(name)) => {
-                write!(f, "Unable to find image '{name}' locally: no such image")
-            }
-            RunError::Store(error) => fmt::Display::fmt(error, f),
-            RunError::BadName(name) => write!(
-                f,
-                "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
-            ),
-            RunError::NameTaken { name, id } => write!(
-                f,
-                "Conflict. The container name \"/{name}\" is already in use by container \"{id}\""
-            ),
-            RunError::Publish(error) => fmt::Display::fmt(error, f),
-            RunError::Mount(error) => fmt::Display::fmt(error, f),
-            RunError::Network(name) => write!(f, "network {name} not found"),
-            RunError::NoCommand => {
-                f.write_str("no command specified: neither the image nor the command line has one")
-            }
-            RunError::User(error) => fmt::Display::fmt(error, f),
-            RunError::Workdir(path) => write!(
-                f,
-                "the working directory '{path}' is invalid, it needs to be an absolute path"
-            ),
-            RunError::Cgroups(_) => f.write_str("the machine's control groups cannot be read"),
-            RunError::Prepare { path, .. } => write!(f, "cannot prepare {}", path.display()),
-            RunError::Start(error) => fmt::Display::fmt(error, f),
-        }
-    }
-}
-
-impl std::error::Error for RunError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            RunError::Store(error) => error.source(),
-            RunError::Start(error) => error.source(),
-            RunError::Cgroups(source) | RunError::Prepare { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
-
-impl From<StoreError> for RunError {
-    fn from(error: StoreError) -> Self {
-        RunError::Store(error)
-    }
-}
 
 /// Unpacks an image's layers, several at a time; gives their folders, the lowest first.
 pub(crate) fn unpack(store: &Store, image: &Image, ownership: Ownership) -> Result<Vec<PathBuf>, StoreError> {
@@ -243,66 +63,100 @@ pub(crate) fn unpack(store: &Store, image: &Image, ownership: Ownership) -> Resu
         .collect()
 }
 
+/// A container that is made and still its maker's: gone if that one is killed now.
+struct Held {
+    record: ContainerRecord,
+    making: Making,
+    layers: Vec<PathBuf>,
+    notices: Vec<String>,
+}
+
 impl Engine {
-    /// Makes a container and starts it.
+    /// Makes a container; [`Engine::start`] starts it.
     ///
     /// # Errors
     /// See [`RunError`]; nothing is left of the container then.
-    pub fn run(&self, request: &RunRequest) -> Result<Created, RunError> {
-        let lease = self.store.lease().map_err(crate::store_io("locking the store"))?;
-        let (named, image) = self.image(&request.image)?;
-        let ownership = if self.is_root() {
-            Ownership::Layer
-        } else {
-            Ownership::Unpacker
-        };
-        let layers = unpack(&self.store, &image, ownership)?;
-        let id = words::new_id().map_err(crate::store_io("making an id"))?;
-        let (record, mut spec) = self.plan(request, &image, &id, layers)?;
-        // The folder comes before the name, so that a name never stands for a container that isn't there.
-        let making = Making::begin(&self.store, &spec.container_dir).map_err(|source| RunError::Prepare {
-            path: spec.container_dir.clone(),
-            source,
-        })?;
-        let name = self.claim_name(request.name.as_deref(), &id).inspect_err(|_| {
-            let _ = self.store.remove_folder(&spec.container_dir);
-        })?;
-        let record = ContainerRecord {
-            name: name.clone(),
-            ..record
-        };
-        spec.release.push(self.store.name_path(&name));
-        let started = self
-            .make(&record, &mut spec)
-            .and_then(|()| start(&self.options.program, &spec, request.attach).map_err(RunError::Start));
-        drop(lease);
+    pub fn create(&self, request: &RunRequest) -> Result<Created, RunError> {
+        let held = self.make(request)?;
+        held.making.done();
+        Ok(Created {
+            id: held.record.id,
+            name: held.record.name,
+            notices: held.notices,
+        })
+    }
+
+    /// Makes a container and starts it.
+    ///
+    /// # Errors
+    /// See [`RunError`]. A container that was made and doesn't start stays, unless it was to be removed at its end.
+    pub fn run(&self, request: &RunRequest, start: &StartRequest) -> Result<Started, RunError> {
+        let held = self.make(request)?;
+        let guard = self.guard(&held.record.id)?;
+        let started = self.launch(&held.record, held.layers, start);
+        drop(guard);
         match started {
-            Ok(started) => {
-                making.done();
-                let mut notices = started.notices;
-                notices.extend(crate::base_images::notice(&named, &image));
-                if request.network.is_none() && matches!(spec.network, NetworkSpec::Isolated(_)) {
-                    notices.push(NO_WAY_OUT.to_owned());
-                }
-                Ok(Created {
-                    id,
-                    name,
-                    notices,
-                    client: started.client,
-                })
+            Ok(mut started) => {
+                held.making.done();
+                started.notices.extend(held.notices);
+                Ok(started)
+            }
+            Err(error) if held.record.auto_remove => {
+                self.discard(&held.record);
+                Err(error)
             }
             Err(error) => {
-                self.discard(&record.id, &name, &spec);
+                held.making.done();
                 Err(error)
             }
         }
     }
 
-    /// Removes what a container that did not start left behind.
-    fn discard(&self, id: &str, name: &str, spec: &ContainerSpec) {
-        let _ = self.store.remove_folder(&spec.container_dir);
-        let _ = fs::remove_dir_all(&spec.run_dir);
-        self.store.release_name(name, id);
+    fn make(&self, request: &RunRequest) -> Result<Held, RunError> {
+        let lease = self.store.lease().map_err(crate::store_io("locking the store"))?;
+        let (named, image) = self.image(&request.image)?;
+        let layers = unpack(&self.store, &image, self.ownership())?;
+        let id = words::new_id().map_err(crate::store_io("making an id"))?;
+        let record = define(request, &image, &id)?;
+        // The folder comes before the name, so that a name never stands for a container that isn't there.
+        let dir = self.store.container_dir(&id);
+        let making = Making::begin(&self.store, &dir).map_err(|source| RunError::Prepare {
+            path: dir.clone(),
+            source,
+        })?;
+        let name = self.claim_name(request.name.as_deref(), &id).inspect_err(|_| {
+            let _ = self.store.remove_folder(&dir);
+        })?;
+        let record = ContainerRecord { name, ..record };
+        if let Err(source) = record.save(&dir) {
+            self.discard(&record);
+            return Err(RunError::Prepare { path: dir, source });
+        }
+        // From here on the record keeps the layers.
+        drop(lease);
+        self.event(&record, "create", &[]);
+        Ok(Held {
+            notices: crate::base_images::notice(&named, &image).into_iter().collect(),
+            record,
+            making,
+            layers,
+        })
+    }
+
+    /// Whose the files of an unpacked layer are.
+    pub(crate) fn ownership(&self) -> Ownership {
+        if self.is_root() {
+            Ownership::Layer
+        } else {
+            Ownership::Unpacker
+        }
+    }
+
+    /// Removes a container that did not come about.
+    fn discard(&self, record: &ContainerRecord) {
+        let _ = self.store.remove_folder(&self.store.container_dir(&record.id));
+        let _ = fs::remove_dir_all(self.run_dir(&record.id));
+        self.store.release_name(&record.name, &record.id);
     }
 
     fn claim_name(&self, wanted: Option<&str>, id: &str) -> Result<String, RunError> {
@@ -335,153 +189,72 @@ impl Engine {
         }
         Err(RunError::NoCommand)
     }
+}
 
-    /// Writes the container's record, and makes the folders of the host that it mounts.
-    fn make(&self, record: &ContainerRecord, spec: &mut ContainerSpec) -> Result<(), RunError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| RunError::Prepare { path, source }
-        };
-        for mount in &spec.mounts {
-            if let MountKind::Bind { source } = &mount.kind
-                && !source.exists()
-            {
-                // As Docker does: a folder that is not there is made.
-                fs::create_dir_all(source).map_err(failed(source))?;
-            }
-        }
-        let path = spec.container_dir.join("config.json");
-        let bytes = serde_json::to_vec(record)
-            .map_err(io::Error::from)
-            .map_err(failed(&path))?;
-        let temporary = spec.container_dir.join("config.json.new");
-        fs::write(&temporary, bytes)
-            .and_then(|()| fs::rename(&temporary, &path))
-            .map_err(failed(&path))
+/// What the container will be, from what was asked for and what the image says.
+fn define(request: &RunRequest, image: &Image, id: &str) -> Result<ContainerRecord, RunError> {
+    let config = &image.config.config;
+    let (entrypoint, command) = program(request, config);
+    let args: Vec<String> = entrypoint.iter().chain(&command).cloned().collect();
+    if args.is_empty() {
+        return Err(RunError::NoCommand);
     }
-
-    fn plan(
-        &self,
-        request: &RunRequest,
-        image: &Image,
-        id: &str,
-        layers: Vec<PathBuf>,
-    ) -> Result<(ContainerRecord, ContainerSpec), RunError> {
-        let config = &image.config.config;
-        let (entrypoint, command) = program(request, config);
-        let args: Vec<String> = entrypoint.iter().chain(&command).cloned().collect();
-        if args.is_empty() {
-            return Err(RunError::NoCommand);
-        }
-        let cwd = request
-            .workdir
-            .clone()
-            .unwrap_or_else(|| config.working_dir.clone());
-        let cwd = if cwd.is_empty() { "/".to_owned() } else { cwd };
-        if !cwd.starts_with('/') {
-            return Err(RunError::Workdir(cwd));
-        }
-        let user_text = request.user.clone().unwrap_or_else(|| config.user.clone());
-        let account = user::resolve(&layers, None, &user_text).map_err(RunError::User)?;
-        let hostname = request.hostname.clone().unwrap_or_else(|| id[..12].to_owned());
-        let mut ports: Vec<PortMapping> = Vec::new();
-        for text in &request.ports {
-            ports.extend(parse_publish(text).map_err(RunError::Publish)?);
-        }
-        let mounts = request
-            .volumes
-            .iter()
-            .map(|flag| mount_flag::parse(flag))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(RunError::Mount)?;
-        let (network_name, network) = self.network(request)?;
-        let mut env = merged_env(config, request, &hostname);
-        if !env.iter().any(|entry| entry.starts_with("HOME=")) {
-            env.push(format!("HOME={}", account.home));
-        }
-        let (dir, run_dir) = (self.store.container_dir(id), self.run_dir(id));
-        let mut spec = ContainerSpec::new(id, dir, run_dir, layers, args.clone());
-        let limits = Limits {
+    let cwd = request
+        .workdir
+        .clone()
+        .unwrap_or_else(|| config.working_dir.clone());
+    let cwd = if cwd.is_empty() { "/".to_owned() } else { cwd };
+    if !cwd.starts_with('/') {
+        return Err(RunError::Workdir(cwd));
+    }
+    let hostname = request.hostname.clone().unwrap_or_else(|| id[..12].to_owned());
+    let mut ports: Vec<PortMapping> = Vec::new();
+    for text in &request.ports {
+        ports.extend(parse_publish(text).map_err(RunError::Publish)?);
+    }
+    let mounts = request
+        .volumes
+        .iter()
+        .map(|flag| mount_flag::parse(flag))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(RunError::Mount)?;
+    let mut labels = config.labels.clone();
+    labels.extend(request.labels.clone());
+    let created = clock::now();
+    Ok(ContainerRecord {
+        id: id.to_owned(),
+        name: String::new(),
+        image: request.image.clone(),
+        image_id: image.id().clone(),
+        diff_ids: image.config.rootfs.diff_ids.clone(),
+        blobs: image.manifest.layers.clone(),
+        created: (created.as_secs(), created.subsec_nanos()),
+        args,
+        entrypoint,
+        command,
+        env: merged_env(config, request, &hostname),
+        cwd,
+        user: request.user.clone().unwrap_or_else(|| config.user.clone()),
+        hostname,
+        network: request.network.clone().unwrap_or_else(|| "default".to_owned()),
+        ports,
+        exposed: config.exposed_ports.keys().cloned().collect(),
+        binds: request.volumes.clone(),
+        mounts,
+        labels,
+        terminal: request.terminal,
+        stdin_open: request.stdin_open,
+        read_only: request.read_only,
+        auto_remove: request.auto_remove,
+        restart: request.restart,
+        limits: Limits {
             memory: request.memory,
             cpus_milli: request.cpus_milli,
             ..Limits::default()
-        };
-        let facts = cgroup::Facts::read().map_err(RunError::Cgroups)?;
-        if !self.is_root() {
-            let (uid, gid) = self.options.ids;
-            spec.id_map = IdMap::one(account.user.uid, account.user.gid, uid, gid);
-        }
-        spec.cgroup = cgroup::plan(&facts, id);
-        spec.hostname.clone_from(&hostname);
-        spec.read_only = request.read_only;
-        spec.env.clone_from(&env);
-        spec.cwd.clone_from(&cwd);
-        spec.user = account.user;
-        spec.mounts = mounts;
-        spec.terminal = request.terminal;
-        spec.stdin_open = request.stdin_open;
-        spec.init_tty_size = request.terminal_size;
-        spec.limits = limits;
-        spec.network = network;
-        spec.ports.clone_from(&ports);
-        spec.auto_remove = request.auto_remove;
-        spec.stop_signal = lifecycle::signal_number(&config.stop_signal).unwrap_or(SIGTERM);
-        let mut labels = config.labels.clone();
-        labels.extend(request.labels.clone());
-        spec.labels.clone_from(&labels);
-        if !spec.network.has_namespace() {
-            // The host's settings are the host's.
-            spec.sysctls.clear();
-        }
-        let created = clock::now();
-        let record = ContainerRecord {
-            id: id.to_owned(),
-            name: String::new(),
-            image: request.image.clone(),
-            image_id: image.id().clone(),
-            diff_ids: image.config.rootfs.diff_ids.clone(),
-            created: (created.as_secs(), created.subsec_nanos()),
-            args,
-            entrypoint,
-            command,
-            env,
-            cwd,
-            user: user_text,
-            hostname,
-            network: network_name,
-            ports,
-            exposed: config.exposed_ports.keys().cloned().collect(),
-            binds: request.volumes.clone(),
-            labels,
-            terminal: request.terminal,
-            stdin_open: request.stdin_open,
-            auto_remove: request.auto_remove,
-            memory: request.memory.unwrap_or(0),
-            cpus_milli: request.cpus_milli.unwrap_or(0),
-            stop_signal: spec.stop_signal,
-            stop_timeout: STOP_TIMEOUT,
-        };
-        Ok((record, spec))
-    }
-
-    fn network(&self, request: &RunRequest) -> Result<(String, NetworkSpec), RunError> {
-        let names = NameSettings {
-            host_resolv_conf: self.options.resolv_conf.clone(),
-            host_hosts: self.options.hosts.clone(),
-            ..NameSettings::default()
-        };
-        let asked = request.network.as_deref().unwrap_or("bridge");
-        let spec = match asked {
-            "none" => NetworkSpec::None,
-            "host" => NetworkSpec::Host(names),
-            "bridge" | "default" if self.is_root() => {
-                NetworkSpec::Bridge(BridgeSpec::default_network(self.options.default_root, names))
-            }
-            "bridge" | "default" => NetworkSpec::Isolated(names),
-            other => return Err(RunError::Network(other.to_owned())),
-        };
-        Ok((asked.to_owned(), spec))
-    }
+        },
+        stop_signal: lifecycle::signal_number(&config.stop_signal).unwrap_or(SIGTERM),
+        stop_timeout: STOP_TIMEOUT,
+    })
 }
 
 /// The program: the user's words take the place of the image's, and an entry point of the user's drops the image's command.
@@ -494,7 +267,7 @@ fn program(request: &RunRequest, config: &ContainerConfig) -> (Vec<String>, Vec<
     }
 }
 
-/// Image, then host name and terminal, then the user's own; a later one wins and keeps the first one's place.
+/// Path, host name and terminal, then the image's, then the user's own; a later one wins and keeps the first one's place.
 fn merged_env(config: &ContainerConfig, request: &RunRequest, hostname: &str) -> Vec<String> {
     let mut merged: Vec<(String, String)> = Vec::new();
     let mut set = |entry: &str| set_variable(&mut merged, entry);
@@ -519,7 +292,7 @@ pub(crate) fn set_variable(env: &mut Vec<(String, String)>, entry: &str) {
     }
 }
 
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     first

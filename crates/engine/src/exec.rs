@@ -107,18 +107,13 @@ impl Engine {
         let account =
             user::resolve(&layers, Some(&container.dir.join("upper")), user_text).map_err(ExecError::User)?;
         let mut env: Vec<(String, String)> = Vec::new();
-        let home = format!("HOME={}", account.home);
         let terminal = request.terminal.then(|| "TERM=xterm".to_owned());
-        // Another user has another home, whatever the container was started with.
-        let own_home = request.user.as_ref().map(|_| home.clone());
-        for entry in record
-            .env
-            .iter()
-            .chain(&terminal)
-            .chain(&own_home)
-            .chain(&request.env)
-        {
+        for entry in record.env.iter().chain(&terminal).chain(&request.env) {
             create::set_variable(&mut env, entry);
+        }
+        // Another user has another home.
+        if !env.iter().any(|(name, _)| name == "HOME") {
+            env.push(("HOME".to_owned(), account.home.clone()));
         }
         let spec = ExecSpec {
             args: request.command.clone(),
@@ -131,6 +126,8 @@ impl Engine {
             terminal: request.terminal,
             tty_size: request.terminal_size,
             capabilities: None,
+            no_new_privileges: false,
+            ends_with_parent: false,
         };
         coil_runtime::exec(
             &self.options.program,

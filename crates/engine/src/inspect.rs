@@ -41,7 +41,7 @@ impl Engine {
     pub fn inspect_container(&self, container: &Container) -> Value {
         let record = &container.record;
         let state = &container.state;
-        let running = state.status == Status::Running;
+        let running = state.status.is_live();
         let created = timestamp::nanoseconds(Duration::new(record.created.0, record.created.1));
         let bindings = |table: BTreeMap<String, Vec<(String, u16)>>| -> Value {
             let side = |(ip, port): (String, u16)| json!({ "HostIp": ip, "HostPort": port.to_string() });
@@ -62,7 +62,7 @@ impl Engine {
             .iter()
             .map(|port| (port.clone(), json!({})))
             .collect();
-        let address = state.network.as_ref().map(|network| network.address.to_string());
+        let address = state.networks.first().map(|network| network.address.to_string());
         json!({
             "Id": record.id,
             "Created": created,
@@ -71,8 +71,8 @@ impl Engine {
             "State": {
                 "Status": state.status,
                 "Running": running,
-                "Paused": false,
-                "Restarting": false,
+                "Paused": state.status == Status::Paused,
+                "Restarting": state.status == Status::Restarting,
                 "OOMKilled": state.oom_killed,
                 "Dead": false,
                 "Pid": if running { state.pid } else { 0 },
@@ -87,15 +87,16 @@ impl Engine {
             "HostsPath": container.dir.join("hosts"),
             "LogPath": container.dir.join("log.jsonl"),
             "Name": format!("/{}", record.name),
-            "RestartCount": 0,
+            "RestartCount": state.restarts,
             "Platform": "linux",
             "HostConfig": {
                 "Binds": record.binds,
                 "NetworkMode": record.network,
                 "PortBindings": bindings(asked),
                 "AutoRemove": record.auto_remove,
-                "Memory": record.memory,
-                "NanoCpus": record.cpus_milli * 1_000_000,
+                "Memory": record.limits.memory.unwrap_or(0),
+                "NanoCpus": record.limits.cpus_milli.unwrap_or(0) * 1_000_000,
+                "RestartPolicy": { "Name": record.restart.name(), "MaximumRetryCount": record.restart.most() },
             },
             "Config": {
                 "Hostname": record.hostname,

@@ -8,8 +8,10 @@ pub mod bills;
 pub mod clock;
 mod create;
 pub mod doctor;
+pub mod events;
 mod exec;
 mod executor;
+mod find;
 pub mod images;
 pub mod inspect;
 pub mod lifecycle;
@@ -20,6 +22,9 @@ mod mount_points;
 pub mod pack;
 pub mod pull;
 pub mod record;
+mod request;
+mod run_error;
+mod start;
 mod words;
 
 use std::io;
@@ -29,10 +34,13 @@ use coil_store::{Store, StoreError};
 
 pub use coil_runtime::control::{Client, Exit, Message};
 pub use coil_runtime::ports::{PortMapping, Protocol, PublishError, parse_publish};
+pub use coil_runtime::restart::RestartPolicy;
 pub use coil_runtime::state::{State, Status};
-pub use create::{Created, RunError, RunRequest};
 pub use exec::{ExecError, ExecRequest, Stdio3};
-pub use lifecycle::{ContainerError, signal_number};
+pub use find::FindError;
+pub use lifecycle::{ContainerError, StopRequest, signal_number};
+pub use request::{Created, RunRequest, StartRequest, Started};
+pub use run_error::RunError;
 
 /// What an engine works with.
 #[derive(Debug, Clone)]

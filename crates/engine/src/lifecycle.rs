@@ -9,7 +9,10 @@ use coil_runtime::StartError;
 use coil_runtime::control::Client;
 
 use crate::Engine;
-use crate::record::{Container, FindError};
+use crate::find::FindError;
+use crate::record::Container;
+use crate::request::{StartRequest, Started};
+use crate::run_error::RunError;
 
 /// Why an operation on a container failed.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub enum ContainerError {
     },
     /// It runs, and may not for this.
     Running(String),
+    /// It is paused, and may not be for a start.
+    Paused(String),
     /// The signal is unknown.
     Signal(String),
     /// Its monitor did not answer, or its folder could not be changed.
@@ -43,6 +48,7 @@ impl ContainerError {
             ContainerError::Find(error) => Some(error.help().to_owned()),
             ContainerError::NotRunning { .. } => Some("`coil ps -a` shows how it ended".into()),
             ContainerError::Running(_) => Some("stop it first, or remove it with `coil rm -f`".into()),
+            ContainerError::Paused(_) => Some("`coil unpause` lets it go on".into()),
             ContainerError::Signal(_) => Some("give a name such as TERM, or a number from 1 to 64".into()),
             ContainerError::Io { .. } => None,
         }
@@ -67,6 +73,7 @@ impl fmt::Display for ContainerError {
                     short(id)
                 )
             }
+            ContainerError::Paused(_) => f.write_str("cannot start a paused container, try unpause instead"),
             ContainerError::Signal(text) => write!(f, "invalid signal: {text}"),
             ContainerError::Io { doing, .. } => write!(f, "{doing} failed"),
         }
@@ -104,6 +111,9 @@ pub(crate) fn start_help(error: &StartError) -> Option<String> {
              this machine"
                 .into(),
         );
+    }
+    if text.contains("in use") {
+        return Some("stop what listens there, or publish another port: -p PORT:CONTAINER_PORT".into());
     }
     None
 }
@@ -144,6 +154,15 @@ pub fn signal_number(text: &str) -> Option<i32> {
             _ => None,
         },
     }
+}
+
+/// How a container is asked to stop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StopRequest {
+    /// Seconds until it is killed, negative for never; what the container was made with when none are given.
+    pub seconds: Option<i64>,
+    /// The signal that asks it; the container's own when none is given.
+    pub signal: Option<i32>,
 }
 
 impl Engine {
@@ -213,18 +232,29 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such container, or its monitor does not answer.
-    pub fn stop(&self, text: &str, seconds: Option<u64>) -> Result<(), ContainerError> {
+    pub fn stop(&self, text: &str, request: &StopRequest) -> Result<(), ContainerError> {
         let container = self.container(text)?;
         if !container.is_running() {
             return Ok(());
         }
         let ended = |error: &ContainerError| matches!(error, ContainerError::NotRunning { .. });
-        match self.signal(&container, container.record.stop_signal, "stop") {
+        let client = match self.client(&container, "stop") {
             Err(error) if ended(&error) => return Ok(()),
             other => other?,
-        }
-        let most = Duration::from_secs(seconds.unwrap_or(container.record.stop_timeout));
-        if self.wait(&container, Some(most))?.is_none() {
+        };
+        let signal = request.signal.unwrap_or(container.record.stop_signal);
+        let sent = client.stop(signal);
+        sent.map_err(|source| ContainerError::Io {
+            doing: format!("sending signal {signal}"),
+            source,
+        })?;
+        let most = match request.seconds {
+            Some(seconds) => u64::try_from(seconds).ok().map(Duration::from_secs),
+            None => u64::try_from(container.record.stop_timeout)
+                .ok()
+                .map(Duration::from_secs),
+        };
+        if self.wait(&container, most)?.is_none() {
             match self.signal(&container, 9, "kill") {
                 Err(error) if !ended(&error) => return Err(error),
                 _ => {}
@@ -232,7 +262,36 @@ impl Engine {
             self.wait(&container, None)?;
         }
         self.settle(&container);
+        self.event(&container.record, "stop", &[]);
         Ok(())
+    }
+
+    /// Stops a container if it runs, and starts it.
+    ///
+    /// # Errors
+    /// When there is no such container, or it does not stop or start.
+    pub fn restart(&self, text: &str, request: &StopRequest) -> Result<Started, RunError> {
+        let id = self.container(text).map_err(ContainerError::Find)?.record.id;
+        self.stop(&id, request)?;
+        let started = self.start(&id, &StartRequest::default())?;
+        if let Ok(container) = self.container(&id) {
+            self.event(&container.record, "restart", &[]);
+        }
+        Ok(started)
+    }
+
+    /// A connection to a container's output from now on, and to its input.
+    ///
+    /// # Errors
+    /// When there is no such container, or it does not run.
+    pub fn attach(&self, text: &str) -> Result<Client, ContainerError> {
+        let container = self.container(text)?;
+        let client = self.client(&container, "attach to")?;
+        client.attach().map_err(|source| ContainerError::Io {
+            doing: "attaching to the container".into(),
+            source,
+        })?;
+        Ok(client)
     }
 
     /// Waits until the monitor is gone, so that what follows finds nothing of it.
@@ -273,6 +332,7 @@ impl Engine {
         };
         self.store.remove_folder(&container.dir).map_err(failed)?;
         let _ = fs::remove_dir_all(&container.run_dir);
+        self.event(&container.record, "destroy", &[]);
         Ok(())
     }
 }

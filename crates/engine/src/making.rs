@@ -1,10 +1,12 @@
-//! A container in the making: hidden until it has started, and gone if its maker was killed on the way.
+//! A container in the making: hidden until it is made (or started, where both were asked for), and gone if its maker was
+//! killed on the way.
 //!
 //! The folder appears under its name with a locked file in it, `making`. While its maker lives the lock is held; a
 //! free lock without a state is what a kill left, and whoever meets it clears it away.
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use coil_store::Store;
@@ -23,7 +25,7 @@ pub(crate) struct Making {
 /// What a container's folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// A container that has started at least once.
+    /// A container.
     Made,
     /// One whose maker is at work.
     BeingMade,
@@ -55,11 +57,16 @@ impl Making {
         made
     }
 
-    /// The container has started.
+    /// The container is made.
     pub(crate) fn done(self) {
         // One that removes itself may be gone already.
         let _ = fs::remove_file(&self.mark);
     }
+}
+
+/// Makes a folder that its owner alone may enter.
+pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// What a container's folder is; says `Made` where its maker was killed after the start.

@@ -1,6 +1,7 @@
 //! Talking to a container's monitor: signals, terminal size, waiting, attaching.
 
 use crate::frame::{self, Kind};
+use crate::network::BridgeSpec;
 use coil_sys::file;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
@@ -102,6 +103,27 @@ impl Client {
     /// Sends a signal to the container's first process. Only on a connection that isn't attached.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
         self.ask(Kind::Signal, &signal.to_be_bytes())
+    }
+
+    /// Sends a signal to the container's first process, which is not started again after its end. Only on a connection
+    /// that isn't attached.
+    pub fn stop(&self, signal: i32) -> io::Result<()> {
+        self.ask(Kind::Stop, &signal.to_be_bytes())
+    }
+
+    /// Puts the container into one more network. Only on a connection that isn't attached.
+    pub fn connect_network(&self, place: &BridgeSpec) -> io::Result<()> {
+        self.ask(Kind::Connect, &serde_json::to_vec(place)?)
+    }
+
+    /// Takes the container out of a network. Only on a connection that isn't attached.
+    pub fn disconnect_network(&self, name: &str) -> io::Result<()> {
+        self.ask(Kind::Disconnect, name.as_bytes())
+    }
+
+    /// Says that the spec has changed: its limits are set anew. Only on a connection that isn't attached.
+    pub fn update(&self) -> io::Result<()> {
+        self.ask(Kind::Update, &[])
     }
 
     /// Freezes the container's processes, or lets them go on. Only on a connection that isn't attached.

@@ -47,6 +47,12 @@ pub struct ExecSpec {
     /// Its capabilities, the container's own when none are given.
     #[serde(default)]
     pub capabilities: Option<Vec<Capability>>,
+    /// Whether set-id programs gain nothing, even where the container allows it.
+    #[serde(default)]
+    pub no_new_privileges: bool,
+    /// Whether it is killed when the helper that runs it is.
+    #[serde(default)]
+    pub ends_with_parent: bool,
 }
 
 /// The three descriptors that a command in a container gets.
@@ -161,6 +167,9 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
     let spec: ExecSpec = read_json(path)?;
     let state = State::load(directory).stage("exec", directory.display())?;
     let gone = || Failure::refused("exec", "the container is not running");
+    if state.status == Status::Paused {
+        return Err(Failure::refused("exec", "the container is paused"));
+    }
     if state.status != Status::Running {
         return Err(gone());
     }
@@ -298,9 +307,10 @@ fn become_command(
         may_set_groups: container.id_map.is_identity(),
         capabilities,
         filter: filter.as_deref(),
-        no_new_privileges: container.no_new_privileges,
+        no_new_privileges: container.no_new_privileges || spec.no_new_privileges,
         rlimits: &container.rlimits,
         guard: None,
+        ends_with_parent: spec.ends_with_parent,
     }
     .run(&spec.args, &spec.env)
 }

@@ -36,9 +36,17 @@ pub enum Kind {
     Freeze = 13,
     /// From the monitor: something that the user should know (text).
     Notice = 14,
+    /// To the monitor: send a signal (32 bits, big-endian) and start the program no more when it ends.
+    Stop = 15,
+    /// To the monitor: the spec has changed, set its limits.
+    Update = 16,
+    /// To the monitor: put the container into a network (a [`crate::network::BridgeSpec`] as JSON).
+    Connect = 17,
+    /// To the monitor: take the container out of a network (its name).
+    Disconnect = 18,
 }
 
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 19] = [
     Kind::Input,
     Kind::Output,
     Kind::Errors,
@@ -54,6 +62,10 @@ const KINDS: [Kind; 15] = [
     Kind::Refused,
     Kind::Freeze,
     Kind::Notice,
+    Kind::Stop,
+    Kind::Update,
+    Kind::Connect,
+    Kind::Disconnect,
 ];
 
 /// Most bytes of a frame's body.

@@ -78,6 +78,8 @@ pub(crate) struct Confinement<'a> {
     pub rlimits: &'a [Rlimit],
     /// The reading end of a pipe of the monitor's: when it is closed the monitor is gone, and so must this process be.
     pub guard: Option<&'a OwnedFd>,
+    /// Whether the process is killed when its parent ends.
+    pub ends_with_parent: bool,
 }
 
 impl Confinement<'_> {
@@ -111,7 +113,7 @@ impl Confinement<'_> {
             }
         }
         capabilities::confine(self.capabilities, self.filter).stage(stage, "cannot give up privileges")?;
-        if self.guard.is_some() {
+        if self.ends_with_parent {
             // Giving up capabilities may take it back as well.
             process::set_parent_death_signal(libc::SIGKILL).stage(stage, "death signal")?;
         }

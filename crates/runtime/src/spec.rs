@@ -2,11 +2,15 @@
 
 use crate::capabilities::{self, Capability, CapabilitySet};
 use crate::cgroup::CgroupPlan;
+use crate::events;
+pub use crate::limits::Limits;
 use crate::network::NetworkSpec;
 use crate::ports::PortMapping;
+use crate::restart::RestartPolicy;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Everything that a container's monitor needs to know; stored as `spec.json` in the container's directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,6 +79,21 @@ pub struct ContainerSpec {
     pub cgroup: CgroupPlan,
     /// The signal that asks the program to end.
     pub stop_signal: i32,
+    /// When its program is started again.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// Its name, for the log of events.
+    #[serde(default)]
+    pub name: String,
+    /// Its image as the user named it, for the log of events.
+    #[serde(default)]
+    pub image: String,
+    /// Whether every signal that somebody sends means that it isn't started again: where no stop signal was chosen.
+    #[serde(default)]
+    pub any_signal_stops: bool,
+    /// How it is seen whether the program is well.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
     /// Whether everything of it is removed when it ends.
     #[serde(default)]
     pub auto_remove: bool,
@@ -141,6 +160,11 @@ impl ContainerSpec {
                 reason: "not asked for".to_owned(),
             },
             stop_signal: libc::SIGTERM,
+            restart: RestartPolicy::No,
+            any_signal_stops: false,
+            health: None,
+            name: String::new(),
+            image: String::new(),
             auto_remove: false,
             release: Vec::new(),
             ends_with_starter: false,
@@ -169,6 +193,27 @@ impl ContainerSpec {
             Some(own) => own.work.clone(),
             None => self.container_dir.join("work"),
         }
+    }
+
+    /// The folder of live state that it shares with the others of its data root.
+    pub fn run_root(&self) -> &Path {
+        self.run_dir.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// Writes down what happened to it. Build steps, which have no name, are nobody's news.
+    pub fn event(&self, action: &str, more: &[(&str, String)]) {
+        if self.name.is_empty() {
+            return;
+        }
+        let subject = events::Subject {
+            kind: "container",
+            id: &self.id,
+            image: &self.image,
+            name: &self.name,
+            labels: Some(&self.labels),
+        };
+        // Nobody's start or end fails for want of a log of it.
+        let _ = events::append(self.run_root(), &subject, action, more);
     }
 
     /// What of this spec the host can't do and will be left out, in words for the user.
@@ -231,50 +276,21 @@ pub enum MountKind {
     },
 }
 
-/// Resource limits.
+/// How it is seen whether a program is well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Bytes of memory.
-    pub memory: Option<u64>,
-    /// Bytes of memory and swap together, -1 for no limit; twice the memory when none is given.
-    pub memory_swap: Option<i64>,
-    /// Thousandths of a processor.
-    pub cpus_milli: Option<u64>,
-    /// Processes and threads; 0 or -1 for no limit.
-    pub pids: Option<i64>,
-    /// Bytes of `/dev/shm`.
-    pub shm_size: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            memory: None,
-            memory_swap: None,
-            cpus_milli: None,
-            pids: None,
-            shm_size: 64 << 20,
-        }
-    }
-}
-
-impl Limits {
-    /// The limits that can't be kept under a plan, each in words for the user.
-    pub fn check(&self, plan: &CgroupPlan) -> Vec<String> {
-        let asked = [
-            ("memory", "--memory", self.memory.is_some()),
-            ("cpu", "--cpus", self.cpus_milli.is_some()),
-            ("pids", "--pids-limit", self.pids.is_some_and(|p| p > 0)),
-        ];
-        asked
-            .into_iter()
-            .filter(|(_, _, asked)| *asked)
-            .filter_map(|(controller, flag, _)| {
-                let reason = plan.lacks(controller)?;
-                Some(format!("{flag} has no effect: {reason}"))
-            })
-            .collect()
-    }
+pub struct HealthCheck {
+    /// The command that is run in the container.
+    pub args: Vec<String>,
+    /// The time between two probes.
+    pub interval: Duration,
+    /// The time that a probe may take.
+    pub timeout: Duration,
+    /// The time after the start in which failures don't count, until the first good probe.
+    pub start_period: Duration,
+    /// The time between two probes while that lasts.
+    pub start_interval: Duration,
+    /// So many failures in a row mean that it isn't well.
+    pub retries: u32,
 }
 
 /// Which system call filter is installed.

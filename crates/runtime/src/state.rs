@@ -21,8 +21,19 @@ pub enum Status {
     Created,
     /// Its program runs, if its monitor lives.
     Running,
+    /// Its program is stopped where it is, if its monitor lives.
+    Paused,
+    /// Its program ended and is about to be started again, if its monitor lives.
+    Restarting,
     /// Its program ended, or did not start.
     Exited,
+}
+
+impl Status {
+    /// Whether there is a monitor, as long as nobody killed it.
+    pub fn is_live(self) -> bool {
+        matches!(self, Status::Running | Status::Paused | Status::Restarting)
+    }
 }
 
 /// A container's state, written by its monitor alone.
@@ -43,12 +54,70 @@ pub struct State {
     pub oom_killed: bool,
     /// Why it did not start, empty otherwise.
     pub error: String,
-    /// Its place on a bridge.
-    pub network: Option<crate::network::NetworkState>,
+    /// How often its policy started it again since it was last started by hand.
+    pub restarts: u32,
+    /// Whether somebody asked it to end since it was last started.
+    pub stopped: bool,
+    /// Whether its program ran at least once.
+    pub started_before: bool,
+    /// Its places on bridges.
+    pub networks: Vec<crate::network::NetworkState>,
+    /// Its health, where it is looked after.
+    pub health: Option<HealthState>,
     /// Host ports that were bound.
     pub ports: Vec<crate::ports::PortMapping>,
     /// What the user should know.
     pub notices: Vec<String>,
+}
+
+/// The file of the last results of a container's health check, in its directory.
+pub const HEALTH_LOG: &str = "health-log.json";
+
+/// What is known of a program's health.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthState {
+    /// How it is.
+    pub status: HealthStatus,
+    /// How many probes failed since the last good one.
+    pub failing_streak: u32,
+}
+
+/// How a program is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// Not known yet.
+    #[default]
+    Starting,
+    /// Well.
+    Healthy,
+    /// Not well.
+    Unhealthy,
+}
+
+impl HealthStatus {
+    /// Docker's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            HealthStatus::Starting => "starting",
+            HealthStatus::Healthy => "healthy",
+            HealthStatus::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// What one probe came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HealthResult {
+    /// When it began, RFC 3339.
+    pub start: String,
+    /// When it ended.
+    pub end: String,
+    /// Its exit code, -1 when it took too long.
+    pub exit_code: i32,
+    /// What it printed, at most 4096 bytes.
+    pub output: String,
 }
 
 impl State {
@@ -70,7 +139,7 @@ impl State {
 
     /// The state as it must be seen when the monitor is gone: what ran has ended, and nobody saw how.
     pub fn orphaned(mut self) -> Self {
-        if self.status == Status::Running {
+        if self.status.is_live() {
             self.status = Status::Exited;
             self.pid = 0;
             self.exit_code = 137;
@@ -92,7 +161,7 @@ pub fn is_alive(run_dir: &Path) -> bool {
 /// A container's state as it is now: what says that it runs is believed while its monitor lives, and no longer.
 pub fn observe(container_dir: &Path, run_dir: &Path) -> io::Result<State> {
     let state = State::load(container_dir)?;
-    if state.status != Status::Running || is_alive(run_dir) {
+    if !state.status.is_live() || is_alive(run_dir) {
         return Ok(state);
     }
     // The monitor may have written the end and gone between the two looks.
@@ -101,7 +170,7 @@ pub fn observe(container_dir: &Path, run_dir: &Path) -> io::Result<State> {
 
 /// Whether a container's program runs. A monitor lives on for a while after its program's end, to clear up.
 pub fn is_running(container_dir: &Path, run_dir: &Path) -> bool {
-    observe(container_dir, run_dir).is_ok_and(|state| state.status == Status::Running)
+    observe(container_dir, run_dir).is_ok_and(|state| state.status.is_live())
 }
 
 /// Takes a container's lock; none when a monitor has it.
@@ -113,7 +182,7 @@ pub(crate) fn lock(run_dir: &Path, container_dir: &Path) -> io::Result<Option<Ow
             return Ok(Some(lock));
         }
         // Who asks whether the container lives holds the lock for a moment, too.
-        if attempt >= 100 && State::load(container_dir).is_ok_and(|s| s.status == Status::Running) {
+        if attempt >= 100 && State::load(container_dir).is_ok_and(|s| s.status.is_live()) {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(1));

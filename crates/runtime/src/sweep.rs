@@ -2,7 +2,7 @@
 
 use crate::network;
 use crate::spec::ContainerSpec;
-use crate::state::{self, State, Status};
+use crate::state::{self, State};
 use coil_sys::process;
 use std::io;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub fn sweep(container_dir: &Path, run_dir: &Path) -> io::Result<bool> {
     if !run_dir.exists() {
         // Read after the look: a monitor removes the directory when it has written how its program ended.
         let state = State::load(container_dir)?;
-        if state.status != Status::Running {
+        if !state.status.is_live() {
             return Ok(false);
         }
         // After a boot: nothing of it runs.
@@ -41,7 +41,7 @@ pub fn sweep(container_dir: &Path, run_dir: &Path) -> io::Result<bool> {
         let _ = process::kill(pid, libc::SIGKILL);
     }
     let removed = spec.cgroup.remove();
-    if let Some(place) = &state.network {
+    for place in &state.networks {
         let _ = network::detach(place);
     }
     if spec.auto_remove {

@@ -1,8 +1,7 @@
 //! `coil inspect`: all that is known of containers and images, as Docker's JSON.
 
 use clap::{Args, ValueEnum};
-use coil_engine::Engine;
-use coil_engine::record::FindError;
+use coil_engine::{Engine, FindError};
 use coil_store::StoreError;
 use serde_json::Value;
 

@@ -87,7 +87,7 @@ impl Ps {
             "Image": record.image,
             "Labels": labels.join(","),
             "Names": record.name,
-            "Networks": record.network,
+            "Networks": if record.network == "default" { "bridge" } else { &record.network },
             "Ports": ports(container),
             "RunningFor": ago(created, now),
             "State": container.state.status,
@@ -113,10 +113,21 @@ fn status(container: &Container, now: Duration) -> String {
         |text: &str| coil_oci::timestamp::parse(text).map(|time| clock::in_words(now.saturating_sub(time)));
     match state.status {
         Status::Created => "Created".into(),
-        Status::Running => format!(
-            "Up {}",
-            since(&state.started_at).unwrap_or_else(|| "Less than a second".into())
+        Status::Running | Status::Paused => format!(
+            "Up {}{}",
+            since(&state.started_at).unwrap_or_else(|| "Less than a second".into()),
+            if state.status == Status::Paused {
+                " (Paused)"
+            } else {
+                ""
+            }
         ),
+        Status::Restarting => {
+            let ended = since(&state.finished_at)
+                .map(|time| format!(" {time} ago"))
+                .unwrap_or_default();
+            format!("Restarting ({}){ended}", state.exit_code)
+        }
         Status::Exited => {
             let ended = since(&state.finished_at)
                 .map(|time| format!(" {time} ago"))

@@ -1,17 +1,14 @@
 //! `coil stop`: asks containers to end, and kills those that don't.
 
 use clap::Args;
-use coil_engine::ContainerError;
+use coil_engine::{ContainerError, StopRequest, signal_number};
 
 use crate::report::Failure;
 use crate::settings::Settings;
 
-/// For ever, as far as a container is concerned.
-const FOR_EVER: u64 = 10 * 365 * 86_400;
-
-/// Arguments of `coil stop`.
+/// How containers are asked to stop, for `stop` and `restart`.
 #[derive(Debug, Args)]
-pub struct Stop {
+pub struct StopFlags {
     /// Seconds to wait before the kill; a negative number waits for ever
     #[arg(
         short = 't',
@@ -21,6 +18,33 @@ pub struct Stop {
         allow_negative_numbers = true
     )]
     timeout: Option<i64>,
+    /// The signal that asks them, by name or number
+    #[arg(short, long)]
+    signal: Option<String>,
+}
+
+impl StopFlags {
+    /// What the engine is asked for.
+    pub fn request(&self) -> Result<StopRequest, Failure> {
+        let signal = match self.signal.as_deref() {
+            None => None,
+            Some(text) => match signal_number(text) {
+                Some(number) => Some(number),
+                None => return Err(ContainerError::Signal(text.to_owned()).into()),
+            },
+        };
+        Ok(StopRequest {
+            seconds: self.timeout,
+            signal,
+        })
+    }
+}
+
+/// Arguments of `coil stop`.
+#[derive(Debug, Args)]
+pub struct Stop {
+    #[command(flatten)]
+    stop: StopFlags,
     /// The containers' names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -30,13 +54,11 @@ impl Stop {
     /// Stops all at once and prints each name.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let engine = settings.engine()?;
-        let seconds = self
-            .timeout
-            .map(|seconds| u64::try_from(seconds).unwrap_or(FOR_EVER));
+        let request = self.stop.request()?;
         let mut results: Vec<Result<(), ContainerError>> = std::thread::scope(|scope| {
             let stop = |name: &String| {
-                let (engine, name) = (&engine, name.clone());
-                scope.spawn(move || engine.stop(&name, seconds))
+                let (engine, request, name) = (&engine, &request, name.clone());
+                scope.spawn(move || engine.stop(&name, request))
             };
             let threads: Vec<_> = self.containers.iter().map(stop).collect();
             let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {

@@ -18,6 +18,7 @@ mod images;
 mod indices;
 mod isolation;
 mod libraries;
+mod lifecycle;
 mod mirror;
 mod network;
 mod outputs;

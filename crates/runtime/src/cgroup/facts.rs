@@ -7,10 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The controllers that a container has a group of under v1.
-const VERSION1: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer"];
+const VERSION1: [&str; 7] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer", "cpuset"];
 
 /// The controllers that limits need under v2.
-const VERSION2: [&str; 4] = ["cpu", "memory", "pids", "io"];
+const VERSION2: [&str; 5] = ["cpu", "cpuset", "memory", "pids", "io"];
 
 /// Mounted hierarchies, and where this process is in them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

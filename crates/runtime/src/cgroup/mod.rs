@@ -117,6 +117,17 @@ pub struct Statistics {
 }
 
 impl CgroupPlan {
+    /// Leaves out what these limits don't need: a group for chosen processors costs time, and few ask for it.
+    #[must_use]
+    pub fn only_for(mut self, limits: &Limits) -> Self {
+        if let CgroupPlan::V1 { controllers } = &mut self
+            && !limits.has_cpuset()
+        {
+            controllers.remove("cpuset");
+        }
+        self
+    }
+
     /// Why a controller's limits have no effect; none when they have.
     pub fn lacks(&self, controller: &str) -> Option<String> {
         match self {
@@ -161,6 +172,17 @@ impl CgroupPlan {
                 version2::create(group, controllers, *depth, limits)?;
                 self.entrance()
             }
+        }
+    }
+
+    /// Sets the limits of groups that exist; `before` are those that they have.
+    pub fn set(&self, limits: &Limits, before: Option<&Limits>) -> Result<(), CgroupError> {
+        match self {
+            CgroupPlan::None { .. } => Ok(()),
+            CgroupPlan::V1 { controllers } => version1::set(controllers, limits, before),
+            CgroupPlan::V2 {
+                group, controllers, ..
+            } => version2::set(group, controllers, limits),
         }
     }
 

@@ -5,9 +5,6 @@ use crate::spec::Limits;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// One scheduling period in microseconds.
-const PERIOD: u64 = 100_000;
-
 /// What may be used of devices: any node may be made (CAP_MKNOD decides), these may be opened.
 const DEVICES: [&str; 10] = [
     "c *:* m",
@@ -30,31 +27,106 @@ pub(super) fn create(
     for directory in directories {
         make(directory)?;
     }
-    if let (Some(memory), Some(group)) = (limits.memory, controllers.get("memory")) {
-        write(&group.join("memory.limit_in_bytes"), &memory.to_string())?;
-        let both = group.join("memory.memsw.limit_in_bytes");
-        if both.exists() {
-            let swap = limits
-                .memory_swap
-                .unwrap_or_else(|| i64::try_from(memory.saturating_mul(2)).unwrap_or(-1));
-            write(&both, &swap.to_string())?;
-        }
-    }
-    if let (Some(milli), Some(group)) = (limits.cpus_milli, controllers.get("cpu")) {
-        write(&group.join("cpu.cfs_period_us"), &PERIOD.to_string())?;
-        write(
-            &group.join("cpu.cfs_quota_us"),
-            &(milli * PERIOD / 1000).max(1000).to_string(),
-        )?;
-    }
-    if let (Some(pids @ 1..), Some(group)) = (limits.pids, controllers.get("pids")) {
-        write(&group.join("pids.max"), &pids.to_string())?;
-    }
+    set(controllers, limits, None)?;
     if let Some(group) = controllers.get("devices") {
         write(&group.join("devices.deny"), "a")?;
         for device in DEVICES {
             write(&group.join("devices.allow"), device)?;
         }
+    }
+    Ok(())
+}
+
+/// Sets the limits of groups that exist; what is not asked for stays as it is.
+pub(super) fn set(
+    controllers: &BTreeMap<String, PathBuf>,
+    limits: &Limits,
+    before: Option<&Limits>,
+) -> Result<(), CgroupError> {
+    if let Some(group) = controllers.get("memory") {
+        set_memory(group, limits, before)?;
+    }
+    if let Some(group) = controllers.get("cpu") {
+        if let Some((quota, period)) = limits.quota() {
+            write(&group.join("cpu.cfs_period_us"), &period.to_string())?;
+            write(&group.join("cpu.cfs_quota_us"), &quota.to_string())?;
+        }
+        if let Some(shares @ 1..) = limits.cpu_shares {
+            write(&group.join("cpu.shares"), &shares.to_string())?;
+        }
+    }
+    if let (Some(pids), Some(group)) = (limits.pids, controllers.get("pids"))
+        && (pids > 0 || before.is_some())
+    {
+        let text = if pids > 0 {
+            pids.to_string()
+        } else {
+            "max".to_owned()
+        };
+        write(&group.join("pids.max"), &text)?;
+    }
+    if let Some(group) = controllers.get("cpuset").filter(|_| limits.has_cpuset()) {
+        for (name, asked) in [
+            ("cpuset.cpus", &limits.cpuset_cpus),
+            ("cpuset.mems", &limits.cpuset_mems),
+        ] {
+            if asked.is_empty() {
+                inherit(group, name)?;
+            } else {
+                inherit_above(group, name)?;
+                write(&group.join(name), asked)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A new group has no processors and no memory nodes, and takes no process before it has.
+fn inherit(group: &Path, name: &str) -> Result<(), CgroupError> {
+    inherit_above(group, name)?;
+    let read = |path: &Path| std::fs::read_to_string(path.join(name)).unwrap_or_default();
+    if !read(group).trim().is_empty() {
+        return Ok(());
+    }
+    let above = group.parent().map(read).unwrap_or_default();
+    write(&group.join(name), above.trim())
+}
+
+fn inherit_above(group: &Path, name: &str) -> Result<(), CgroupError> {
+    match group.parent().filter(|parent| parent.join(name).exists()) {
+        Some(parent) if std::fs::read_to_string(parent.join(name)).is_ok_and(|t| t.trim().is_empty()) => {
+            inherit(parent, name)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn set_memory(group: &Path, limits: &Limits, before: Option<&Limits>) -> Result<(), CgroupError> {
+    if let Some(memory) = limits.memory {
+        let most = ("memory.limit_in_bytes", memory.to_string());
+        let both = limits
+            .both()
+            .map(|both| ("memory.memsw.limit_in_bytes", both.to_string()));
+        let both = both.filter(|(name, _)| group.join(name).exists());
+        // Neither may be on the wrong side of the other on the way.
+        let grows = before.is_some_and(|before| before.memory.is_some_and(|old| old < memory));
+        let mut settings = vec![most];
+        settings.extend(both);
+        if grows {
+            settings.reverse();
+        }
+        for (name, value) in settings {
+            write(&group.join(name), &value)?;
+        }
+    }
+    if let Some(bytes) = limits.memory_reservation {
+        write(&group.join("memory.soft_limit_in_bytes"), &bytes.to_string())?;
+    }
+    if let Some(number) = limits.memory_swappiness {
+        write(&group.join("memory.swappiness"), &number.to_string())?;
+    }
+    if limits.oom_kill_disable {
+        write(&group.join("memory.oom_control"), "1")?;
     }
     Ok(())
 }

@@ -6,9 +6,6 @@ use coil_sys::{file, privilege, process};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// One scheduling period in microseconds.
-const PERIOD: u64 = 100_000;
-
 pub(super) fn create(
     group: &Path,
     controllers: &BTreeSet<String>,
@@ -28,6 +25,21 @@ pub(super) fn create(
             let _ = write(&control, &format!("+{controller}"));
         }
     }
+    set(group, controllers, limits)?;
+    if process::effective_uid() == 0 && process_is_host_root() {
+        let failed = |error| CgroupError {
+            path: group.to_owned(),
+            value: Some("a device filter".to_owned()),
+            error,
+        };
+        let directory = file::open(group, libc::O_RDONLY | libc::O_DIRECTORY).map_err(failed)?;
+        privilege::attach_device_program(directory, &device_filter::program()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Sets the limits of a group that exists; what is not asked for stays as it is.
+pub(super) fn set(group: &Path, controllers: &BTreeSet<String>, limits: &Limits) -> Result<(), CgroupError> {
     let set = |controller: &str, name: &str, value: String| {
         if controllers.contains(controller) {
             write(&group.join(name), &value)
@@ -37,36 +49,52 @@ pub(super) fn create(
     };
     if let Some(memory) = limits.memory {
         set("memory", "memory.max", memory.to_string())?;
-        let swap = match limits.memory_swap {
-            Some(..0) => "max".to_owned(),
-            Some(both) => u64::try_from(both)
+        let swap = match limits.both() {
+            Some(both @ 0..) => u64::try_from(both)
                 .unwrap_or(memory)
                 .saturating_sub(memory)
                 .to_string(),
-            None => memory.to_string(),
+            _ => "max".to_owned(),
         };
         if group.join("memory.swap.max").exists() {
             set("memory", "memory.swap.max", swap)?;
         }
     }
-    if let Some(milli) = limits.cpus_milli {
+    if let Some(bytes) = limits.memory_reservation {
+        set("memory", "memory.low", bytes.to_string())?;
+    }
+    if let Some((quota, period)) = limits.quota() {
+        let quota = if quota < 0 {
+            "max".to_owned()
+        } else {
+            quota.to_string()
+        };
+        set("cpu", "cpu.max", format!("{quota} {period}"))?;
+    }
+    if let Some(shares @ 1..) = limits.cpu_shares {
+        // From 2 to 262144 with 1024 as the rule, to 1 to 10000.
+        let shares = shares.clamp(2, 262_144);
         set(
             "cpu",
-            "cpu.max",
-            format!("{} {PERIOD}", (milli * PERIOD / 1000).max(1000)),
+            "cpu.weight",
+            (1 + (shares - 2) * 9999 / 262_142).to_string(),
         )?;
     }
-    if let Some(pids @ 1..) = limits.pids {
-        set("pids", "pids.max", pids.to_string())?;
-    }
-    if process::effective_uid() == 0 && process_is_host_root() {
-        let failed = |error| CgroupError {
-            path: group.to_owned(),
-            value: Some("a device filter".to_owned()),
-            error,
+    if let Some(pids) = limits.pids {
+        let text = if pids > 0 {
+            pids.to_string()
+        } else {
+            "max".to_owned()
         };
-        let directory = file::open(group, libc::O_RDONLY | libc::O_DIRECTORY).map_err(failed)?;
-        privilege::attach_device_program(directory, &device_filter::program()).map_err(failed)?;
+        set("pids", "pids.max", text)?;
+    }
+    for (name, asked) in [
+        ("cpuset.cpus", &limits.cpuset_cpus),
+        ("cpuset.mems", &limits.cpuset_mems),
+    ] {
+        if !asked.is_empty() {
+            set("cpuset", name, asked.clone())?;
+        }
     }
     Ok(())
 }

@@ -21,6 +21,8 @@ pub(crate) struct Prepared<'a> {
     pub spec: &'a ContainerSpec,
     /// The control groups to enter, where the clone isn't in them.
     pub entrance: Option<Entrance>,
+    /// The network namespace of another container to join.
+    pub network: Option<OwnedFd>,
     pub filter: Option<Vec<Instruction>>,
     /// The container's devpts, not placed yet.
     pub terminals: OwnedFd,
@@ -33,7 +35,7 @@ pub(crate) struct Prepared<'a> {
 
 /// The namespaces of a container's first process, besides the control groups' which it makes once it is in its own.
 pub(crate) fn namespaces(spec: &ContainerSpec) -> i32 {
-    let network = if spec.network.has_namespace() {
+    let network = if spec.network.makes_namespace() {
         libc::CLONE_NEWNET
     } else {
         0
@@ -60,6 +62,7 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
     let Prepared {
         spec,
         entrance,
+        network,
         filter,
         terminals,
         standard,
@@ -70,6 +73,10 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
         entrance
             .enter()
             .stage("control groups", "cannot enter the control group")?;
+    }
+    if let Some(network) = network {
+        process::setns(network, libc::CLONE_NEWNET)
+            .stage("network", "cannot join the container's network")?;
     }
     // Nobody inside may look into this process while it still holds the host's rights.
     process::set_dumpable(false).stage("init", "dumpable")?;
@@ -91,7 +98,7 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
     mounts::name_files(&root, spec)?;
     mounts::user_mounts(&root, &spec.mounts)?;
 
-    if spec.network.has_namespace() {
+    if spec.network.makes_namespace() {
         crate::network::raise_loopback().map_err(|error| Failure::new("network", &error, &error.source))?;
     }
     process::set_hostname(&spec.hostname).stage("init", "cannot set the host name")?;
@@ -123,6 +130,7 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
         no_new_privileges: spec.no_new_privileges,
         rlimits: &spec.rlimits,
         guard: Some(&go),
+        ends_with_parent: true,
     }
     .run(&spec.args, &spec.env)
 }
@@ -154,7 +162,7 @@ fn kernel_settings(proc: &OwnedFd, spec: &ContainerSpec) -> Result<(), Failure> 
         let fd = file::open_below(proc, &path, libc::O_WRONLY, 0, resolve)?;
         file::write(fd, value.as_bytes()).map(|_| ())
     };
-    if spec.network.has_namespace() {
+    if spec.network.makes_namespace() {
         // `ping` without CAP_NET_RAW, and low ports without CAP_NET_BIND_SERVICE, as Docker does. In a user namespace
         // the range may only name groups that exist there.
         let range = match spec.id_map.gids.first() {
@@ -190,5 +198,5 @@ fn is_namespaced(key: &str, spec: &ContainerSpec) -> bool {
     IPC.contains(&key)
         || key.starts_with("fs.mqueue.")
         || key == "kernel.domainname"
-        || key.starts_with("net.") && spec.network.has_namespace()
+        || key.starts_with("net.") && spec.network.makes_namespace()
 }

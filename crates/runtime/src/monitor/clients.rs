@@ -2,6 +2,7 @@
 
 use crate::control::Exit;
 use crate::frame::{self, Kind};
+use crate::network::BridgeSpec;
 use coil_sys::event::{Poll, ready};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -26,6 +27,8 @@ struct Client {
     waiting: bool,
     /// The one that the container was started with: the program's input ends when it goes.
     starter: bool,
+    /// It was told of the end: once that is sent, nothing more comes.
+    told: bool,
 }
 
 /// All connections.
@@ -40,7 +43,10 @@ pub(super) struct Clients {
 pub(super) enum Request {
     Input(Vec<u8>),
     InputEnd,
-    Signal { client: u64, signal: i32 },
+    Signal { client: u64, signal: i32, stop: bool },
+    Update { client: u64 },
+    Connect { client: u64, place: Box<BridgeSpec> },
+    Disconnect { client: u64, network: String },
     Freeze { client: u64, frozen: bool },
     Resize { rows: u16, columns: u16 },
 }
@@ -58,6 +64,7 @@ impl Clients {
             attached: starter,
             waiting: starter,
             starter,
+            told: false,
         };
         self.clients.insert(token, client);
         Ok(())
@@ -77,7 +84,7 @@ impl Clients {
             open = client.receive(token, &mut requests).unwrap_or(false);
             open = open && client.send(poll, token).is_ok();
         }
-        if !open {
+        if !open || client.told && client.output.is_empty() {
             requests.extend(client.starter.then_some(Request::InputEnd));
             self.remove(poll, token);
         }
@@ -152,6 +159,7 @@ impl Clients {
             if client.waiting || client.attached {
                 frame::append(&mut client.output, Kind::Exited, &exit);
             }
+            (client.attached, client.waiting, client.told) = (false, false, true);
             client.send(poll, *token).is_ok() && !client.output.is_empty()
         });
     }
@@ -211,12 +219,22 @@ impl Client {
             match (kind, body.as_slice()) {
                 (Kind::Input, _) => requests.push(Request::Input(body)),
                 (Kind::InputEnd, _) => requests.push(Request::InputEnd),
-                (Kind::Signal, &[a, b, c, d]) => {
+                (Kind::Signal | Kind::Stop, &[a, b, c, d]) => {
                     requests.push(Request::Signal {
                         client: token,
                         signal: i32::from_be_bytes([a, b, c, d]),
+                        stop: kind == Kind::Stop,
                     });
                 }
+                (Kind::Connect, place) => requests.push(Request::Connect {
+                    client: token,
+                    place: serde_json::from_slice(place)?,
+                }),
+                (Kind::Disconnect, name) => requests.push(Request::Disconnect {
+                    client: token,
+                    network: String::from_utf8_lossy(name).into_owned(),
+                }),
+                (Kind::Update, _) => requests.push(Request::Update { client: token }),
                 (Kind::Freeze, &[frozen]) => requests.push(Request::Freeze {
                     client: token,
                     frozen: frozen != 0,

@@ -1,0 +1,42 @@
+//! `coil create`: a container from an image, or from a project's folder, that is not started yet.
+
+use clap::{ArgAction, Args};
+
+use crate::container_flags::ContainerFlags;
+use crate::host_path::project_folder;
+use crate::output;
+use crate::packing;
+use crate::report::Failure;
+use crate::settings::Settings;
+
+/// Arguments of `coil create`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "coil create [OPTIONS] IMAGE|DIR [COMMAND] [ARG...]",
+    disable_help_flag = true
+)]
+pub struct Create {
+    #[command(flatten)]
+    container: ContainerFlags,
+    /// Print help; `-h` is the host name, as with Docker
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+impl Create {
+    /// Makes it and prints its id.
+    pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
+        let mut request = self.container.request(settings)?;
+        let engine = settings.engine()?;
+        if let Some(folder) = project_folder(&request.image, &engine, settings) {
+            let signals = packing::take_signals()?;
+            request.image = packing::pack_to_run(settings, &engine, &signals, folder, &request)?;
+        }
+        let created = engine.create(&request)?;
+        for notice in &created.notices {
+            output::error_line(&format!("note: {notice}"));
+        }
+        output::line(&created.id);
+        Ok(0)
+    }
+}
