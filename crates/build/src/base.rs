@@ -57,6 +57,9 @@ pub struct BaseImage {
     pub digest: Digest,
     /// The digest of this platform's manifest.
     pub manifest: Digest,
+    /// Whether it stood in for the image that has this name elsewhere.
+    #[serde(default)]
+    pub stand_in: bool,
 }
 
 /// The interpreter of a base.

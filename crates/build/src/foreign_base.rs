@@ -3,15 +3,11 @@
 use std::collections::BTreeMap;
 
 use coil_debian::{Archive, Installed, Suite};
-use coil_fetch::FetchError;
-use coil_oci::{
-    Arch, Descriptor, Digest, History, Index, Manifest, Platform, Reference, media_type, timestamp,
-};
+use coil_oci::{Arch, Descriptor, Digest, History, Reference, timestamp};
 use coil_plan::LayerKind;
 use coil_python::python_choice::{PythonWish, unfulfilled_wish};
 use coil_python::{Libc, PythonVersion};
-use coil_registry::{PullError, PullRequest, Quiet};
-use coil_store::{Image, StoreError};
+use coil_store::Image;
 
 use crate::base::{Base, BaseImage, BasePython, Compiler, CompilerPlace, layer_type, ownership};
 use crate::contained_compiler::Asked;
@@ -62,13 +58,6 @@ impl BaseWish {
     }
 }
 
-/// An image that is in the store, whole.
-struct Located {
-    /// What the name stands for.
-    descriptor: Descriptor,
-    image: Image,
-}
-
 /// What was asked of a base.
 pub(crate) struct ForeignWish<'a> {
     /// As the user gave it.
@@ -92,7 +81,7 @@ impl Packer<'_> {
         lock: &mut LockFile,
         notes: &mut Vec<String>,
     ) -> Result<Base, PackError> {
-        let located = self.located(wish, arch, lock)?;
+        let located = self.located(wish, arch, lock, notes)?;
         let image = &located.image;
         let refuse = |message: String, help: &str| PackError::Setting {
             message,
@@ -115,6 +104,7 @@ impl Packer<'_> {
                 reference: wish.reference.canonical(),
                 digest: located.descriptor.digest.clone(),
                 manifest: image.descriptor.digest.clone(),
+                stand_in: located.stand_in,
             }),
             arch,
             python: BasePython {
@@ -514,138 +504,6 @@ impl Packer<'_> {
             .cache_put(SIZES, blob.hex(), size.to_string().as_bytes())
             .map_err(PackError::disk("keeping a layer's size"))?;
         Ok(size)
-    }
-
-    /// The image: as it is pinned, else from the store, else from its registry.
-    fn located(&self, wish: &ForeignWish<'_>, arch: Arch, lock: &mut LockFile) -> Result<Located, PackError> {
-        let name = wish.reference.canonical();
-        if let Some(digest) = wish.reference.digest() {
-            return self.pinned(wish, digest, arch);
-        }
-        if let Some(digest) = lock.image(&name) {
-            return self.pinned(wish, &digest, arch);
-        }
-        lock.may_pin_image(wish.text)?;
-        let located = match self.in_store(wish, arch)? {
-            Some(located) => located,
-            None => self.pulled(wish, None, arch)?,
-        };
-        lock.set_image(&name, &located.descriptor.digest);
-        Ok(located)
-    }
-
-    /// The image of a name, if the store has it for the platform.
-    fn in_store(&self, wish: &ForeignWish<'_>, arch: Arch) -> Result<Option<Located>, PackError> {
-        let named = match self.store.find(wish.text) {
-            Ok(named) => named,
-            Err(StoreError::NoSuchImage(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        match self.store.image(&named, &Platform::linux(arch)) {
-            Ok(image) if named.descriptor.is_index() || image.config.architecture == arch.name() => {
-                Ok(Some(Located {
-                    descriptor: named.descriptor,
-                    image,
-                }))
-            }
-            // It is there for another platform: a registry may have this one.
-            Ok(image) if self.registries.is_none() => Ok(Some(Located {
-                descriptor: named.descriptor,
-                image,
-            })),
-            Ok(_) | Err(StoreError::NoPlatform { .. } | StoreError::MissingBlob(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The image of a digest: from the store if it is whole there, else from the registry.
-    fn pinned(&self, wish: &ForeignWish<'_>, digest: &Digest, arch: Arch) -> Result<Located, PackError> {
-        if let Some(located) = self.by_digest(digest, arch) {
-            return Ok(located);
-        }
-        self.pulled(wish, Some(digest.clone()), arch)
-    }
-
-    fn by_digest(&self, digest: &Digest, arch: Arch) -> Option<Located> {
-        let bytes = self.store.read_blob(digest).ok()?;
-        let index: Option<Index> = serde_json::from_slice(&bytes).ok();
-        let manifest: Option<Manifest> = serde_json::from_slice(&bytes).ok();
-        let kind = match (&index, &manifest) {
-            (Some(_), _) => media_type::INDEX,
-            (None, Some(_)) => media_type::MANIFEST,
-            _ => return None,
-        };
-        let descriptor = Descriptor::new(kind, digest.clone(), bytes.len() as u64);
-        let chosen = match &index {
-            Some(index) => index.find(&Platform::linux(arch))?.clone(),
-            None => descriptor.clone(),
-        };
-        let blobs = self.store.blobs_of(&chosen).ok()?;
-        if !blobs.iter().all(|blob| self.store.has_blob(&blob.digest)) {
-            return None;
-        }
-        let image = self.store.images_of(&chosen).ok()?.pop()?;
-        Some(Located { descriptor, image })
-    }
-
-    /// Pulls the image, and names it as `coil pull` does.
-    fn pulled(
-        &self,
-        wish: &ForeignWish<'_>,
-        digest: Option<Digest>,
-        arch: Arch,
-    ) -> Result<Located, PackError> {
-        let missing = |reason: String, help: Option<String>| PackError::Setting {
-            message: format!("the base {} cannot be had: {reason}", wish.text),
-            help,
-        };
-        let Some(registries) = self.registries else {
-            let text = "the store does not have it, and no registry may be asked";
-            return Err(missing(text.into(), None));
-        };
-        self.progress.note(&format!("pulling {}", wish.text));
-        let request = PullRequest {
-            reference: wish.reference.clone(),
-            digest: digest.clone(),
-            platforms: vec![Platform::linux(arch)],
-            strict: true,
-        };
-        let pulled = registries
-            .pull(self.store, &request, self.progress, &Quiet)
-            .map_err(|error| match error {
-                PullError::NoPlatform { wanted, found, .. } => PackError::Setting {
-                    message: format!(
-                        "the base {} is not there for {wanted}; it has {}",
-                        wish.text,
-                        found.join(", ")
-                    ),
-                    help: Some("choose a platform that it has with --platform, or another base".into()),
-                },
-                PullError::Fetch(FetchError::Offline { .. }) => missing(
-                    "the store does not have it, and the network is switched off".into(),
-                    Some(format!(
-                        "`coil pull {}` gets it when the network is on",
-                        wish.text
-                    )),
-                ),
-                other => {
-                    let registry = wish.reference.registry();
-                    missing(
-                        format!("the store does not have it, and {registry} says: {other}"),
-                        other.help(),
-                    )
-                }
-            })?;
-        // By its digest, so that a tag never stands for what it doesn't stand for any more.
-        let name = match digest {
-            Some(digest) => format!("{}@{digest}", wish.reference.familiar_name()),
-            None => wish.reference.familiar(),
-        };
-        if let Ok(name) = Reference::parse(&name) {
-            self.store.set_ref(&name, &pulled.descriptor, self.now)?;
-        }
-        self.by_digest(&pulled.descriptor.digest, arch)
-            .ok_or_else(|| missing("what was pulled is not whole".into(), None))
     }
 }
 

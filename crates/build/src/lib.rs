@@ -4,6 +4,7 @@ pub mod app_layer;
 pub mod app_tree;
 pub mod base;
 mod base_choice;
+mod base_image;
 pub mod bill_of_materials;
 mod contained_compiler;
 mod debian_base;

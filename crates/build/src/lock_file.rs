@@ -114,25 +114,23 @@ impl LockFile {
         Ok(found)
     }
 
-    /// The digest that an image is pinned to.
-    pub(crate) fn image(&self, reference: &str) -> Option<Digest> {
+    /// What an image's name is pinned to.
+    pub(crate) fn image(&self, reference: &str) -> Option<ImagePin> {
         self.lock.image(reference).cloned()
     }
 
-    /// Whether an image that isn't pinned may be looked up.
+    /// Pins an image from now on.
     ///
     /// # Errors
-    /// With `--locked`.
-    pub(crate) fn may_pin_image(&self, name: &str) -> Result<(), PackError> {
-        self.may_add(&format!("{NAME} pins no digest of the base {name}"))
-    }
-
-    /// Pins an image from now on.
-    pub(crate) fn set_image(&mut self, reference: &str, digest: &Digest) {
-        self.lock.set_image(ImagePin {
-            reference: reference.to_owned(),
-            digest: digest.clone(),
-        });
+    /// With `--locked`, when that changes the file.
+    pub(crate) fn set_image(&mut self, name: &str, pin: ImagePin) -> Result<(), PackError> {
+        match self.lock.image(&pin.reference) {
+            Some(before) if *before == pin => return Ok(()),
+            Some(_) => self.may_add(&format!("{NAME} pins another image for the base {name}"))?,
+            None => self.may_add(&format!("{NAME} pins no digest of the base {name}"))?,
+        }
+        self.lock.set_image(pin);
+        Ok(())
     }
 
     fn may_add(&self, reason: &str) -> Result<(), PackError> {

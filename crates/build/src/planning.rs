@@ -136,6 +136,7 @@ impl Planned {
                 .iter()
                 .all(|layer| packer.store.has_blob(&layer.layer.digest))
                 && packer.store.has_blob(&platform.components)
+                && platform.base.image.as_ref().is_none_or(|image| packer.still_stands_in(image))
                 // It was planned where no container could compile; now one can.
                 && (platform.base.compiler.is_some() || !packer.could_compile(platform.arch))
                 && platform.base.compiler.as_ref().is_none_or(|compiler| {

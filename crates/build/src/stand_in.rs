@@ -21,7 +21,7 @@ use coil_oci::{
     Arch, ContainerConfig, Descriptor, Digest, History, ImageConfig, Manifest, Platform, Reference, RootFs,
     media_type, timestamp,
 };
-use coil_store::Store;
+use coil_store::{Image, Store};
 use serde::{Deserialize, Serialize};
 
 pub use error::StandInError;
@@ -45,6 +45,14 @@ pub mod label {
     pub const RELEASE: &str = "coil.stand-in.release";
     /// The packages of an image of the user's own: `bookworm curl git`.
     pub const RECIPE: &str = "coil.stand-in.recipe";
+}
+
+/// What is said when a stand-in is used.
+pub fn notice(name: &Reference, image: &Image) -> String {
+    let made_of = image.config.config.labels.get(label::MADE_OF);
+    let made_of = made_of.map_or("Debian's packages", String::as_str);
+    let name = name.familiar();
+    format!("{name} is a stand-in made by `coil base` from {made_of}, not the registry's image")
 }
 
 /// A stand-in that is wanted.

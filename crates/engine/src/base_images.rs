@@ -1,6 +1,7 @@
 //! Base images made from Debian's packages: they stand in for images of a registry, in a space of their own.
 
-use coil_build::stand_in::{StandIn, StandInError, StandInMaker, StandInRequest, label};
+use coil_build::stand_in::{self, StandIn, StandInError, StandInMaker, StandInRequest};
+use coil_build::{ExportError, Output, export};
 use coil_oci::Reference;
 use coil_store::{Image, NamedImage, StoreError};
 
@@ -21,14 +22,7 @@ pub struct MadeStandIn {
 
 /// What is said when a stand-in is used; none for any other image.
 pub fn notice(named: &NamedImage, image: &Image) -> Option<String> {
-    named.stand_in.then(|| {
-        let made_of = image.config.config.labels.get(label::MADE_OF);
-        let made_of = made_of.map_or("Debian's packages", String::as_str);
-        format!(
-            "{} is a stand-in made by `coil base` from {made_of}, not the registry's image",
-            named.reference.familiar()
-        )
-    })
+    named.stand_in.then(|| stand_in::notice(&named.reference, image))
 }
 
 impl Engine {
@@ -46,6 +40,17 @@ impl Engine {
         };
         let image = self.store.image_of(&named.descriptor)?;
         Ok(Some((named, image)))
+    }
+
+    /// Writes a stand-in, under its name, to a place.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the place can't be written; nothing half-written stays.
+    pub fn export_stand_in(&self, name: &Reference, output: &Output) -> Result<(), ExportError> {
+        let missing = || StoreError::NoSuchImage(name.familiar());
+        let named = self.store.get_stand_in(name).map_err(ExportError::Store)?;
+        let descriptor = named.ok_or_else(missing).map_err(ExportError::Store)?;
+        export(&self.store, &descriptor, std::slice::from_ref(name), output)
     }
 
     /// Makes a stand-in and gives it its name.

@@ -250,7 +250,12 @@ impl Fetcher {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            if tries >= self.inner.settings.retries || !error.is_transient() {
+            let most = match &error {
+                // Who has no address now seldom has one in a second.
+                FetchError::Dns { .. } => self.inner.settings.retries.min(1),
+                _ => self.inner.settings.retries,
+            };
+            if tries >= most || !error.is_transient() {
                 return Err(error);
             }
             let asked = match &error {

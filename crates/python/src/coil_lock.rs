@@ -90,6 +90,9 @@ pub struct ImagePin {
     pub reference: String,
     /// The digest of its index, or of its manifest.
     pub digest: Digest,
+    /// Whether it only stands in for the image that has this name elsewhere: no registry has the digest.
+    #[serde(default)]
+    pub stand_in: bool,
 }
 
 /// The Debian packages of a base.
@@ -226,10 +229,9 @@ impl CoilLock {
             .sort_by(|a, b| (a.arch, &a.names).cmp(&(b.arch, &b.names)));
     }
 
-    /// The digest that an image is pinned to.
-    pub fn image(&self, reference: &str) -> Option<&Digest> {
-        let pin = self.images.iter().find(|pin| pin.reference == reference);
-        pin.map(|pin| &pin.digest)
+    /// What an image's name is pinned to.
+    pub fn image(&self, reference: &str) -> Option<&ImagePin> {
+        self.images.iter().find(|pin| pin.reference == reference)
     }
 
     /// Pins an image, in place of any other: a project stands on one.
@@ -293,6 +295,9 @@ impl CoilLock {
             text.push_str("\n[[image]]\n");
             put(&mut text, "reference", &image.reference);
             put(&mut text, "digest", &image.digest.to_string());
+            if image.stand_in {
+                text.push_str("stand-in = true\n");
+            }
         }
         for resolution in &self.resolutions {
             text.push_str("\n[[resolution]]\n");
@@ -551,6 +556,7 @@ mod tests {
             lock.set_image(ImagePin {
                 reference: format!("registry.example/python:{tag}"),
                 digest: Digest::of(tag.as_bytes()),
+                stand_in: tag == "2",
             });
         }
         lock.set_addition(AdditionPins {
@@ -568,8 +574,8 @@ mod tests {
         let below = Digest::of(b"below");
         assert!(again.addition(Arch::Amd64, "trixie", &names, &below).is_some());
         assert!(again.addition(Arch::Arm64, "trixie", &names, &below).is_none());
-        let digest = Digest::of(b"2");
-        assert_eq!(again.image("registry.example/python:2"), Some(&digest));
+        let pin = again.image("registry.example/python:2").expect("the last one");
+        assert_eq!((&pin.digest, pin.stand_in), (&Digest::of(b"2"), true));
         assert_eq!(again.image("registry.example/python:1"), None);
     }
 

@@ -262,6 +262,39 @@ fn an_image_of_the_store_is_the_base_and_its_environment_is_hidden() {
 }
 
 #[test]
+fn a_stand_in_is_a_base_until_its_image_is_here() {
+    let (context, name) = (shared(), "python:3.11-slim-bookworm");
+    context.coil(["base", name]).run().success();
+    let project = context.project(
+        "standing",
+        &[("standing.py", "import sys; print(sys.base_prefix)\n")],
+    );
+    let flags = ["-t", "test/standing", "--offline"];
+    for _ in 0..2 {
+        let said = pack(&context, &project, name, &flags).success();
+        let note = format!("note: {name} is a stand-in made by `coil base` from Debian bookworm");
+        assert!(said.stderr().contains(&note), "each pack says so: {said}");
+    }
+    let lock = || fs::read_to_string(project.join("coil.lock")).expect("the base is pinned");
+    assert!(lock().contains("stand-in = true"), "{}", lock());
+    context
+        .coil(["run", "--rm", "test/standing", "python", "standing.py"])
+        .run()
+        .success()
+        .prints("/usr/local");
+
+    context
+        .coil(["tag", context.python_image(), name])
+        .run()
+        .success();
+    pack(&context, &project, name, &["--offline", "--locked"]).refusal(&["coil.lock", "pins another image"]);
+    let said = pack(&context, &project, name, &flags).success();
+    assert!(!said.stderr().contains("stand-in"), "{said}");
+    assert!(!lock().contains("stand-in"), "{}", lock());
+    context.coil(["rmi", name]).run().success();
+}
+
+#[test]
 fn what_can_be_no_base_says_why() {
     let (registry, context) = (registry(), fresh());
     let project = context.project("app", &[("main.py", "print('x')\n")]);
