@@ -31,7 +31,7 @@ use crate::executor::Executor;
 use contents::Contents;
 
 /// Raised when the same packages give other bytes than before.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const IMAGES: &str = "stand-in-v1";
 const SYSTEMS: &str = "stand-in-system-v1";
 

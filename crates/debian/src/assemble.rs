@@ -176,15 +176,17 @@ impl Archive {
             });
         }
         let mirror = self.mirror(&package.archive);
-        let addresses = [
-            format!("{}/{}", mirror.uri, package.filename),
-            format!(
-                "{SNAPSHOT}/{}/{}/{}",
-                package.archive,
-                snapshot_time(&pinned.date),
-                package.filename
-            ),
-        ];
+        let mut addresses = vec![format!("{}/{}", mirror.uri, package.filename)];
+        // What a security archive no longer has went into the suite itself with a point release.
+        if let Some(below) = package.filename.strip_prefix("pool/updates/") {
+            addresses.push(format!("{}/pool/{below}", self.mirror("debian").uri));
+        }
+        addresses.push(format!(
+            "{SNAPSHOT}/{}/{}/{}",
+            package.archive,
+            snapshot_time(&pinned.date),
+            package.filename
+        ));
         for (number, url) in addresses.iter().enumerate() {
             let request = Download {
                 url: url.clone(),

@@ -23,11 +23,12 @@ use crate::suite::Suite;
 use crate::{Archive, cached_file, relation};
 
 /// Raised when the same lists of packages give another choice than before.
-const CHOICE: u32 = 1;
+const CHOICE: u32 = 2;
 const LISTS: &str = "debian-system-list-v1";
-/// What a system has beside what Debian calls required, each where the suite has it: the second says that `/bin` and its like
-/// are links into `/usr`, and else a program would be installed that makes them so.
-const BESIDE: [&str; 2] = ["apt", "usr-is-merged"];
+/// What a system has beside what Debian calls required, each where the suite has it: the second is what guides call, and came
+/// with apt for long; the third says that `/bin` and its like are links into `/usr`, and else a program would be installed that
+/// makes them so.
+const BESIDE: [&str; 3] = ["apt", "adduser", "usr-is-merged"];
 
 /// The suites that a full system can be made of, with the Python of each.
 pub const SYSTEM_SUITES: [Suite; 4] = [
@@ -111,7 +112,12 @@ impl PinnedSystem {
 
     /// All packages: those installed and those whose files are used.
     pub fn packages(&self) -> impl Iterator<Item = &PinnedPackage> {
-        self.base.iter().chain(&self.added).chain(&self.relocated)
+        let is_added = |name: &str| self.added.iter().any(|added| added.name == name);
+        let elsewhere = self
+            .relocated
+            .iter()
+            .filter(move |package| !is_added(&package.name));
+        self.base.iter().chain(&self.added).chain(elsewhere)
     }
 
     /// A package by name.
@@ -237,24 +243,60 @@ fn choose(index: &PackageIndex, request: &SystemRequest<'_>) -> Result<Chosen, R
 
     let mut roots: Vec<String> = names.iter().map(ToString::to_string).collect();
     roots.extend(request.packages.iter().cloned());
+    let solve = |roots: &[String], leave: &dyn Fn(&str, &str) -> bool| {
+        solve_leaving(index, roots, request.arch.debian(), leave).map_err(failed)
+    };
+    let installed = solve(&roots, &|_, _| false)?;
+    let installed: BTreeSet<&str> = installed.iter().map(|package| package.name).collect();
+    roots.extend(installed.iter().map(ToString::to_string));
     roots.extend(request.relocated.iter().cloned());
-    let all = solve_leaving(index, &roots, request.arch.debian(), request.leave).map_err(failed)?;
+    // What is installed needs all that it says; only a package that goes elsewhere alone can leave a need out.
+    let all = solve(&roots, &|package, wanted| {
+        !installed.contains(package) && (request.leave)(package, wanted)
+    })?;
     let mut chosen = Chosen {
         base: Vec::new(),
         added: Vec::new(),
         relocated: Vec::new(),
     };
     for package in all {
-        let kind = if names.contains(package.name) {
-            &mut chosen.base
-        } else if request.relocated.iter().any(|name| name == package.name) {
-            &mut chosen.relocated
-        } else {
-            &mut chosen.added
-        };
-        kind.push(pin(&package)?);
+        let is_relocated = request.relocated.iter().any(|name| name == package.name);
+        if is_relocated {
+            chosen.relocated.push(pin(&package)?);
+        }
+        if names.contains(package.name) {
+            chosen.base.push(pin(&package)?);
+        } else if !is_relocated || installed.contains(package.name) {
+            chosen.added.push(pin(&package)?);
+        }
     }
     Ok(chosen)
+}
+
+/// Which of these packages want others of them configured before they are unpacked (Pre-Depends), by their control files.
+pub(crate) fn wants_configured(controls: &[String], arch: &str) -> Vec<bool> {
+    let fields: Vec<_> = controls
+        .iter()
+        .map(|control| paragraphs(control).next())
+        .collect();
+    let names: BTreeSet<&str> = fields
+        .iter()
+        .flatten()
+        .filter_map(|paragraph| paragraph.get("Package"))
+        .collect();
+    let wants = |field: &str| {
+        let mut possibilities = relation::parse(field, arch).into_iter().flatten();
+        possibilities.any(|one| names.contains(one.name.as_str()))
+    };
+    fields
+        .iter()
+        .map(|paragraph| {
+            paragraph
+                .as_ref()
+                .and_then(|fields| fields.get("Pre-Depends"))
+                .is_some_and(wants)
+        })
+        .collect()
 }
 
 /// Orders packages so that each comes after those that it needs, by the texts of their control files.
@@ -329,6 +371,7 @@ mod tests {
         ]
         .map(str::to_string);
         assert_eq!(in_order_of_need(&controls, "amd64"), [2, 1, 3, 0]);
+        assert_eq!(wants_configured(&controls, "amd64"), [false, true, false, false]);
     }
 
     #[test]
@@ -339,7 +382,8 @@ mod tests {
                     Package: apt\nVersion: 1\nSHA256: {}\nSize: 1\nFilename: c\n\n\
                     Package: py\nVersion: 1\nDepends: ssl, wrapper\nSHA256: {}\nSize: 1\nFilename: d\n\n\
                     Package: ssl\nVersion: 1\nDepends: lib\nSHA256: {}\nSize: 1\nFilename: e\n\n\
-                    Package: wrapper\nVersion: 1\nSHA256: {}\nSize: 1\nFilename: f\n"
+                    Package: wrapper\nVersion: 1\nSHA256: {}\nSize: 1\nFilename: f\n\n\
+                    Package: tool\nVersion: 1\nDepends: py\nSHA256: {}\nSize: 1\nFilename: g\n"
                 .replace("{}", &"0".repeat(64));
         let mut index = PackageIndex::default();
         index.add("debian", text.as_bytes()).unwrap();
@@ -359,6 +403,16 @@ mod tests {
         assert_eq!(
             (names(&chosen.added), names(&chosen.relocated)),
             ("ssl".into(), "py".into())
+        );
+        // What something installed needs is installed, wherever else its files go.
+        let request = SystemRequest {
+            packages: &["tool".to_string()],
+            ..request
+        };
+        let chosen = choose(&index, &request).unwrap();
+        assert_eq!(
+            (names(&chosen.added), names(&chosen.relocated)),
+            ("py ssl tool wrapper".into(), "py".into())
         );
     }
 }

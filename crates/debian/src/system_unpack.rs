@@ -16,7 +16,7 @@ use crate::control::paragraphs;
 use crate::error::AssembleError;
 use crate::package_file::{PackageFault, clean, next_member, read_member};
 use crate::pinned::PinnedPackage;
-use crate::system::{PinnedSystem, in_order_of_need};
+use crate::system::{PinnedSystem, in_order_of_need, wants_configured};
 use crate::{Archive, cached_file};
 
 /// An unpacker holds the window of its compression.
@@ -112,7 +112,8 @@ impl Archive {
         write_database(folder, &packages, &system.arch).map_err(disk)
     }
 
-    /// Fetches packages, and gives their files so that each comes after those that it needs.
+    /// Fetches packages, and gives their files so that each comes after those that it needs; each with whether those before it
+    /// must be configured before it is unpacked.
     ///
     /// # Errors
     /// When a package can't be had or read.
@@ -121,7 +122,7 @@ impl Archive {
         system: &PinnedSystem,
         packages: &[PinnedPackage],
         progress: &dyn Progress,
-    ) -> Result<Vec<PathBuf>, AssembleError> {
+    ) -> Result<Vec<(PathBuf, bool)>, AssembleError> {
         let paths = self.fetch_packages(system, packages, progress)?;
         let items: Vec<(&PinnedPackage, &PathBuf)> = packages.iter().zip(&paths).collect();
         let controls = in_parallel(&items, MOST_UNPACKERS, |(package, path)| {
@@ -133,8 +134,9 @@ impl Archive {
                 },
             })
         })?;
-        let order = in_order_of_need(&controls, &system.arch);
-        Ok(order.into_iter().map(|at| paths[at].clone()).collect())
+        let wants = wants_configured(&controls, &system.arch);
+        let order = in_order_of_need(&controls, &system.arch).into_iter();
+        Ok(order.map(|at| (paths[at].clone(), wants[at])).collect())
     }
 
     /// Puts files of packages where `place` says; nothing tells dpkg of them.

@@ -130,7 +130,7 @@ impl Contents {
                 contents.packages = names(&["ca-certificates", "netbase", "tzdata"]);
                 if !recipe.slim {
                     contents.packages.extend(names(&BUILD_PACKAGES));
-                    if recipe.suite.python == "3.11" {
+                    if ["3.9", "3.11"].contains(&recipe.suite.python) {
                         // What this one's tkinter is linked against.
                         contents.packages.push("tk8.6-blt2.5".into());
                     }
@@ -305,8 +305,14 @@ fn python_parts(minor: &str) -> Vec<String> {
         format!("libpython{minor}-dev"),
         format!("python{minor}-dev"),
         format!("python{minor}-venv"),
-        "python3-pip-whl".into(),
     ];
+    if minor == "3.9" {
+        for name in ["-pip-whl", "3-distutils", "3-gdbm", "3-lib2to3", "3-tk"] {
+            names.push(format!("python{name}"));
+        }
+        return names;
+    }
+    names.push("python3-pip-whl".into());
     if minor == "3.11" {
         // Later ones have no distutils, and pip alone in a new environment.
         for name in [

@@ -73,7 +73,12 @@ const POSTGRES: [(&str, &str); 4] = [
 const REDIS: [(&str, &str); 3] = [("6", "bullseye"), ("7", "bookworm"), ("8", "trixie")];
 const NGINX: [(&str, &str); 3] = [("1.18", "bullseye"), ("1.22", "bookworm"), ("1.26", "trixie")];
 /// Pythons whose parts Debian ships in a way that the official layout can be made of.
-const PYTHONS: [(&str, &str); 3] = [("3.11", "bookworm"), ("3.13", "trixie"), ("3.14", "sid")];
+const PYTHONS: [(&str, &str); 4] = [
+    ("3.9", "bullseye"),
+    ("3.11", "bookworm"),
+    ("3.13", "trixie"),
+    ("3.14", "sid"),
+];
 const REPOSITORIES: [&str; 5] = ["debian", "python", "postgres", "redis", "nginx"];
 
 impl Recipe {
@@ -481,6 +486,7 @@ mod tests {
             ("python:3", "Python trixie"),
             ("python:slim", "Python trixie slim"),
             ("python:3.14-sid", "Python sid"),
+            ("python:3.9-slim", "Python bullseye slim"),
             (
                 "python:3.11.2-slim",
                 "Python bookworm slim python3.11-minimal=3.11.2",
@@ -534,7 +540,7 @@ mod tests {
         );
         assert_eq!(
             asked("python:3.8-slim", true),
-            "Python bookworm slim Python 3.11 in place of 3.8"
+            "Python bullseye slim Python 3.9 in place of 3.8"
         );
         assert_eq!(
             asked("python:3.12-alpine", true),

@@ -6,11 +6,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 /// Folders that are emptied: what is in them is made again when it is wanted.
-const EMPTIED: [&str; 9] = [
+const EMPTIED: [&str; 10] = [
     "dev",
     "tmp",
     "var/cache/apt/archives/partial",
     "var/lib/apt/lists",
+    "var/lib/apt/lists/partial",
     "var/lib/apt/periodic",
     "var/lib/dpkg/updates",
     "var/lib/systemd/deb-systemd-helper-enabled/.cache",
@@ -142,6 +143,10 @@ fn entries(folder: &Path) -> io::Result<Vec<std::path::PathBuf>> {
 
 fn empty(folder: &Path) -> io::Result<()> {
     for path in entries(folder)? {
+        // A folder of apt's package, which is emptied by itself.
+        if path.ends_with("var/lib/apt/lists/partial") {
+            continue;
+        }
         remove(&path)?;
     }
     Ok(())

@@ -44,6 +44,8 @@ pub(super) fn fill(
         let file = home.join(&path);
         let meta = fs::metadata(&file).map_err(failed())?;
         let mut bytes = fs::read(&file).map_err(failed())?;
+        // Older ones have only what reads modules inside themselves.
+        let needed = needed && minor != "3.9";
         if thaw(&mut bytes) {
             let write = || -> io::Result<()> {
                 fs::write(&file, &bytes)?;
@@ -64,7 +66,12 @@ pub(super) fn fill(
     let own = upper.join(".coil");
     let prepare = || -> io::Result<()> {
         fs::create_dir_all(own.join("wheels"))?;
-        for name in names(&bundled)? {
+        let given = if minor == "3.9" {
+            Vec::new()
+        } else {
+            names(&bundled)?
+        };
+        for name in given {
             if !(name.starts_with("pip-") || (minor == "3.11" && name.starts_with("setuptools-"))) {
                 fs::copy(bundled.join(&name), own.join("wheels").join(&name))?;
                 fs::remove_file(bundled.join(&name))?;
@@ -100,6 +107,7 @@ pub(super) fn fill(
     };
     prepare().map_err(failed())?;
     Ok(match minor {
+        "3.9" => vec!["pip", "setuptools", "pkg_resources", "wheel"],
         "3.11" => vec!["pip", "setuptools", "wheel"],
         _ => vec!["pip"],
     })
@@ -159,7 +167,10 @@ fn place(path: &str, minor: &str, triplet: &str) -> Option<String> {
         });
     }
     if let Some(name) = inside(path, "usr/share/python-wheels").filter(|name| !name.is_empty()) {
-        return Some(format!("usr/local/lib/python{minor}/ensurepip/_bundled/{name}"));
+        return Some(match minor {
+            "3.9" => format!("usr/local/share/python-wheels/{name}"),
+            _ => format!("usr/local/lib/python{minor}/ensurepip/_bundled/{name}"),
+        });
     }
     let is_licence =
         path.starts_with("usr/share/doc/") && path.ends_with("/copyright") && path.matches('/').count() == 4;
@@ -187,7 +198,7 @@ fn links(home: &Path, minor: &str) -> io::Result<()> {
         ("pydoc".to_owned(), "pydoc3".to_owned()),
     ];
     let converter = bin.join(format!("2to3-{minor}"));
-    if minor == "3.11" && !converter.exists() {
+    if ["3.9", "3.11"].contains(&minor) && !converter.exists() {
         let text = format!(
             "#!/usr/local/bin/python{minor}\nimport sys\nfrom lib2to3.main import main\n\nsys.exit(main(\"lib2to3.fixes\"))\n"
         );

@@ -71,33 +71,43 @@ fn between(from: &str, until: &str, to: &str) -> Change {
 /// When that folder can't be read.
 pub(super) fn patches(minor: &str, triplet: &str, bundled: &Path) -> io::Result<Vec<Patch>> {
     let library = format!("lib/python{minor}");
-    let mut all = vec![
-        site(&library),
-        sysconfig(&library, minor),
-        ensurepip(&library, minor, bundled)?,
-    ];
-    all.extend(prefixes(&library, minor, triplet));
-    if minor == "3.11" {
-        all.extend(distutils(&library));
+    let mut all = vec![site(&library, minor)];
+    if minor == "3.9" {
+        all.push(ensurepip_of_many_wheels(&library));
+    } else {
+        all.push(sysconfig(&library, minor));
+        all.push(ensurepip(&library, minor, bundled)?);
     }
+    all.extend(prefixes(&library, minor, triplet));
+    all.extend(match minor {
+        "3.9" => old_distutils(&library),
+        "3.11" => distutils(&library),
+        _ => Vec::new(),
+    });
     Ok(all)
 }
 
 /// `site-packages` in place of three folders of Debian's.
-fn site(library: &str) -> Patch {
+fn site(library: &str, minor: &str) -> Patch {
+    let own = match minor {
+        "3.9" => "            if 'VIRTUAL_ENV' in os.environ or sys.base_prefix",
+        _ => "            if is_virtual_environment:\n                sitepackages.append(",
+    };
+    let asked =
+        "    is_virtual_environment = sys.base_prefix != sys.prefix or hasattr(sys, \"real_prefix\")\n\n";
     Patch::of(
         format!("{library}/site.py"),
         vec![
             between(
-                "            if is_virtual_environment:\n                sitepackages.append(",
+                own,
                 "            for libdir in libdirs:\n                path = os.path.join(prefix, libdir,",
                 "",
             ),
             replace("\"dist-packages\")", "\"site-packages\")"),
-            replace(
-                "    is_virtual_environment = sys.base_prefix != sys.prefix or hasattr(sys, \"real_prefix\")\n\n",
-                "",
-            ),
+            match minor {
+                "3.9" => Change::Maybe(asked.to_owned(), String::new()),
+                _ => replace(asked, ""),
+            },
             between(
                 "For Debian and derivatives, this sys.path is augmented",
                 "If a file named \"pyvenv.cfg\"",
@@ -177,6 +187,27 @@ fn ensurepip(library: &str, minor: &str, bundled: &Path) -> io::Result<Patch> {
     Ok(Patch::of(format!("{library}/ensurepip/__init__.py"), changes))
 }
 
+/// Works for the interpreter itself; this pip comes in many wheels, which stand together in a folder of their own.
+fn ensurepip_of_many_wheels(library: &str) -> Patch {
+    Patch::of(
+        format!("{library}/ensurepip/__init__.py"),
+        vec![
+            between(
+                "def _ensurepip_is_disabled_in_debian_for_system():",
+                "\n\n_PROJECTS = [",
+                "",
+            ),
+            replace("    _ensurepip_is_disabled_in_debian_for_system()\n", ""),
+            replace("/usr/share/python-wheels", "/usr/local/share/python-wheels"),
+            // Where they are already, nothing is written: not everybody may.
+            replace(
+                "            with open(dest, 'wb') as fp:\n                fp.write(whl)\n",
+                "            if dest != path:\n                with open(dest, 'wb') as fp:\n                    fp.write(whl)\n",
+            ),
+        ],
+    )
+}
+
 /// Every place that says where this Python was installed.
 fn prefixes(library: &str, minor: &str, triplet: &str) -> Vec<Patch> {
     let own = |path: &str| format!("/usr/{path}");
@@ -232,9 +263,9 @@ fn prefixes(library: &str, minor: &str, triplet: &str) -> Vec<Patch> {
         copied.collect()
     };
     let data = |name: String| Patch::of(format!("{library}/{name}"), copy(&changes)).optional();
-    // In 3.11 the file with the longer name is a link to the one with the shorter, later the other way round.
+    // Up to 3.11 the file with the longer name is a link to the one with the shorter, later the other way round.
     let main = match minor {
-        "3.11" => format!("_sysconfigdata__{triplet}.py"),
+        "3.9" | "3.11" => format!("_sysconfigdata__{triplet}.py"),
         _ => format!("_sysconfigdata__linux_{triplet}.py"),
     };
     let mut all = vec![
@@ -269,6 +300,51 @@ fn prefixes(library: &str, minor: &str, triplet: &str) -> Vec<Patch> {
         vec![lines("/usr/bin/python", "/usr/local/bin/python")],
     ));
     all
+}
+
+/// distutils of 3.9 installs where all else does.
+fn old_distutils(library: &str) -> Vec<Patch> {
+    let folder = format!("{library}/distutils");
+    vec![
+        Patch::of(
+            format!("{folder}/sysconfig.py"),
+            vec![
+                between(
+                    "        elif (is_default_prefix and\n",
+                    "        else:\n            return os.path.join(libpython, \"site-packages\")",
+                    "",
+                ),
+                replace(
+                    "    is_default_prefix = not prefix or os.path.normpath(prefix) in ('/usr', '/usr/local')\n",
+                    "",
+                ),
+            ],
+        ),
+        Patch::of(
+            format!("{folder}/command/install.py"),
+            vec![
+                between("    'unix_local': {\n", "    'unix_home': {\n", ""),
+                // Debian's setuptools ends the names of what it installs in the version of Python where this says something.
+                replace(
+                    "        self.prefix_option = None\n",
+                    "        self.prefix_option = \"upstream\"\n",
+                ),
+                replace("            self.prefix_option = self.prefix\n", ""),
+                between(
+                    "            if self.install_layout:\n                if self.install_layout.lower() in ['deb']:",
+                    "\n    def finalize_other(self):",
+                    "            self.select_scheme(\"unix_prefix\")\n",
+                ),
+            ],
+        ),
+        Patch::of(
+            format!("{folder}/command/install_egg_info.py"),
+            vec![replace(
+                "        else:\n            no_pyver = True\n",
+                "        else:\n            no_pyver = False\n",
+            )],
+        ),
+    ]
 }
 
 /// distutils installs where all else does.

@@ -179,7 +179,7 @@ impl StandInMaker<'_> {
         };
         fill().map_err(failed())?;
         self.progress.note("configuring Debian's packages");
-        self.run(vec![empty], &tree, &["sh", "/.coil/run"], Vec::new())?;
+        self.run(system, vec![empty], &tree, &["sh", "/.coil/run"], Vec::new())?;
         let layer = self.keep(&tree, system, true)?;
         let record = serde_json::to_vec(&layer).unwrap_or_default();
         let kept = self.store.cache_put(BASES, key.hex(), &record);
@@ -213,8 +213,11 @@ impl StandInMaker<'_> {
         let fill = || -> io::Result<()> {
             fs::create_dir(&own)?;
             let mut list = String::new();
-            for path in &debs {
+            for (path, wants_configured) in &debs {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
+                if *wants_configured {
+                    list.push_str("configure\n");
+                }
                 list.push_str(&format!("{inside}/{name}\n"));
             }
             fs::write(own.join("packages"), list)?;
@@ -231,7 +234,7 @@ impl StandInMaker<'_> {
         };
         fill().map_err(failed())?;
         let mut binds = Vec::new();
-        if let Some(folder) = debs.first().and_then(|path| path.parent()) {
+        if let Some(folder) = debs.first().and_then(|(path, _)| path.parent()) {
             self.progress
                 .note(&format!("installing {} more packages", debs.len()));
             binds.push(StepBind {
@@ -240,7 +243,7 @@ impl StandInMaker<'_> {
                 read_only: true,
             });
         }
-        self.run(vec![lower.clone()], &upper, &["sh", "/.coil/run"], binds)?;
+        self.run(system, vec![lower.clone()], &upper, &["sh", "/.coil/run"], binds)?;
         for file in &contents.files {
             put(&upper, file).map_err(failed())?;
         }
@@ -249,7 +252,7 @@ impl StandInMaker<'_> {
             let wheels = python_home::fill(self, system, minor, &upper)?;
             let mut words = vec!["sh", "/.coil/finish", minor];
             words.extend(wheels);
-            self.run(vec![lower], &upper, &words, Vec::new())?;
+            self.run(system, vec![lower], &upper, &words, Vec::new())?;
         }
         self.keep(&upper, system, false)
     }
@@ -282,6 +285,7 @@ impl StandInMaker<'_> {
     /// Runs a script in the new system, with no network.
     fn run(
         &self,
+        system: &PinnedSystem,
         lower: Vec<PathBuf>,
         upper: &Path,
         words: &[&str],
@@ -308,25 +312,12 @@ impl StandInMaker<'_> {
         if end.is_success() {
             return Ok(());
         }
-        let lines = tail.lines(400);
-        let package = lines.iter().rev().find_map(|line| {
-            let rest = line.strip_prefix("dpkg: error processing ")?;
-            let name = rest.trim_start_matches("package ").trim_start_matches("archive ");
-            name.split([' ', ':']).next()
-        });
-        let preparing = lines
-            .iter()
-            .rev()
-            .find_map(|line| line.strip_prefix("coil: preparing "));
-        let what = match package.or(preparing) {
-            Some(package) => format!("the scripts of the Debian package `{package}`"),
-            None => "the configuration of the new system".to_owned(),
-        };
-        let from = lines.len().saturating_sub(SHOWN_LINES);
+        let lines = tail.lines(usize::MAX);
+        let (what, output) = told(&lines, system);
         Err(StandInError::Script {
             what,
             code: end.code,
-            output: lines[from..].to_vec(),
+            output,
         })
     }
 
@@ -342,6 +333,39 @@ impl StandInMaker<'_> {
             .unpack_files(system, packages, folder, place, self.progress)
             .map_err(|error| StandInError::Assemble(Box::new(error)))
     }
+}
+
+/// What failed, and what was printed around it, with the packages' names in place of their files'.
+fn told(lines: &[String], system: &PinnedSystem) -> (String, Vec<String>) {
+    let named = |line: &String| {
+        let mut line = line.replace("/.coil/debs/", "");
+        if line.contains(".deb") {
+            for package in system.packages() {
+                line = line.replace(&format!("{}.deb", package.sha256.hex()), &package.name);
+            }
+        }
+        line
+    };
+    const ERROR: &str = "dpkg: error processing ";
+    // The first is the cause of the others.
+    let failed = lines.iter().position(|line| line.starts_with(ERROR));
+    let package = failed.map(|at| {
+        let line = named(&lines[at]);
+        let rest = line.strip_prefix(ERROR).unwrap_or_default();
+        let name = rest.trim_start_matches("package ").trim_start_matches("archive ");
+        name.split([' ', ':']).next().unwrap_or_default().to_owned()
+    });
+    let preparing = || {
+        let mut prepared = lines.iter().rev();
+        prepared.find_map(|line| Some(line.strip_prefix("coil: preparing ")?.to_owned()))
+    };
+    let what = match package.or_else(preparing) {
+        Some(package) => format!("the scripts of the Debian package `{package}`"),
+        None => "the configuration of the new system".to_owned(),
+    };
+    let end = failed.map_or(lines.len(), |at| (at + 3).min(lines.len()));
+    let shown = lines[end.saturating_sub(SHOWN_LINES)..end].iter().map(named);
+    (what, shown.collect())
 }
 
 /// Whether a path is unpacked into a slim system: the same that [`SLIM_SETTING`] says.
@@ -400,6 +424,54 @@ fn sources(tree: &Path, suite: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_package_that_failed_is_named() {
+        let package = PinnedPackage {
+            name: "python3".into(),
+            version: "1".into(),
+            arch: "amd64".into(),
+            archive: "debian".into(),
+            filename: "pool/p.deb".into(),
+            size: 1,
+            sha256: Digest::of(b"x"),
+        };
+        let hex = package.sha256.hex().to_owned();
+        let system = PinnedSystem {
+            suite: "bookworm".into(),
+            arch: "amd64".into(),
+            date: String::new(),
+            published: 0,
+            release: Digest::of(b""),
+            base: Vec::new(),
+            added: vec![package],
+            relocated: Vec::new(),
+        };
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let printed = format!(
+            "Unpacking a\ndpkg: error processing archive /.coil/debs/{hex}.deb (--unpack):\n because\nmore\neven more"
+        );
+        let (what, output) = told(&lines(&printed), &system);
+        assert_eq!(what, "the scripts of the Debian package `python3`");
+        assert_eq!(
+            output,
+            [
+                "Unpacking a",
+                "dpkg: error processing archive python3 (--unpack):",
+                " because",
+                "more"
+            ]
+        );
+        let printed = "no\ndpkg: error processing package bad:amd64 (--configure):\n it said no";
+        assert_eq!(
+            told(&lines(printed), &system).0,
+            "the scripts of the Debian package `bad`"
+        );
+        let (what, output) = told(&lines("coil: preparing base-files\nsh: no"), &system);
+        assert_eq!(what, "the scripts of the Debian package `base-files`");
+        assert_eq!(output.len(), 2);
+        assert_eq!(told(&[], &system).0, "the configuration of the new system");
+    }
 
     #[test]
     fn slim_leaves_out_what_dpkg_would() {

@@ -1,10 +1,12 @@
 //! `coil base`: base images made from Debian's signed packages, with no registry.
 
 use std::path::Path;
+use std::str::FromStr;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use coil_build::Output;
 use coil_build::stand_in::{self, Change, Kind, Recipe, StandInMaker, StandInRequest, changes};
 use coil_debian::{Archive, SourcesConfig};
 use coil_engine::Engine;
@@ -53,6 +55,9 @@ pub struct Base {
     /// Take Debian's indices although their time has run out
     #[arg(long)]
     allow_expired: bool,
+    /// Write the image to a place as well: oci:DIR, oci-archive:FILE or docker-archive:FILE
+    #[arg(short, long = "output", value_name = "KIND:PATH")]
+    outputs: Vec<String>,
     /// Never use the network
     #[arg(long)]
     offline: bool,
@@ -68,8 +73,14 @@ impl Base {
             output::print(&list());
             return Ok(0);
         }
+        let outputs = self.places()?;
         let engine = settings.engine()?;
         let requests = self.requests(&engine)?;
+        if !outputs.is_empty() && (self.dry_run || requests.len() != 1) {
+            return Err(Failure::new("--output writes one image that is made or here")
+                .help("name one image, and leave --dry-run away")
+                .code(125));
+        }
         let signals = packing::take_signals()?;
         signals.clean_up(Sweep {
             program: settings.program().to_owned(),
@@ -100,9 +111,27 @@ impl Base {
             if let Some(made) = made? {
                 self.tell(&engine, &made)?;
             }
+            for output in &outputs {
+                let written = engine.export_stand_in(&request.name, output);
+                written.map_err(|error| {
+                    let failure = Failure::of(&error);
+                    match error.help() {
+                        Some(help) => failure.help(help),
+                        None => failure,
+                    }
+                })?;
+            }
         }
         signals.keep();
         Ok(0)
+    }
+
+    fn places(&self) -> Result<Vec<Output>, Failure> {
+        let place = |text: &String| {
+            let help = "for example --output docker-archive:image.tar";
+            Output::from_str(text).map_err(|error| Failure::of(&error).help(help).code(125))
+        };
+        self.outputs.iter().map(place).collect()
     }
 
     fn requests(&self, engine: &Engine) -> Result<Vec<StandInRequest>, Failure> {

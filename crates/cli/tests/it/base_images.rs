@@ -13,7 +13,8 @@ const PYTHON: &str = "python:3.11-slim";
 /// The shared data root with a Python stand-in in it.
 fn with_python() -> Context {
     let context = shared();
-    context.coil(["base", PYTHON]).run().success();
+    // What an older coil made is made anew.
+    context.coil(["base", "-q", "--update", PYTHON]).run().success();
     context
 }
 
@@ -108,7 +109,7 @@ fn dpkg_and_apt_are_whole_and_know_no_mirror_of_this_machine() {
          dpkg-query -W -f '${Status}\\n' | sort -u
          grep -rh URIs /etc/apt | sort -u
          apt-get check -qq && echo checked
-         ls -A /var/lib/apt/lists /var/log/apt /tmp /run | grep -v ':$' | tr '\\n' ' '
+         find /var/lib/apt/lists /var/log /var/cache/apt /tmp /var/tmp /run -type f -size +0
          cat /etc/machine-id 2>/dev/null | wc -c",
     );
     assert_eq!(
@@ -118,9 +119,8 @@ fn dpkg_and_apt_are_whole_and_know_no_mirror_of_this_machine() {
             "URIs: http://deb.debian.org/debian",
             "URIs: http://deb.debian.org/debian-security",
             "checked",
-            " lock  0"
+            "0"
         ]
-        .map(|line| line.trim_start_matches(' '))
     );
 }
 
@@ -196,7 +196,8 @@ fn what_is_here_stays_until_it_is_renewed() {
 
 #[test]
 fn the_same_packages_give_the_same_bytes() {
-    let (first, second) = (fresh(), fresh());
+    // Of the first the base is there already, the second makes all.
+    let (first, second) = (with_python(), fresh());
     let id = |context: &Context| {
         let made = context.coil(["base", "-q", "tools", "--suite", "bookworm", "--package", "tini"]);
         made.run().success().word().to_owned()
