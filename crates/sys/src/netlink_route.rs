@@ -159,7 +159,7 @@ impl Route {
         self.netlink.request(message, || format!("add the bridge {name}"))
     }
 
-    /// Makes a pair of connected devices, the peer in another network namespace from the start.
+    /// Makes a pair of connected devices, the peer in another network namespace and with its hardware address from the start.
     ///
     /// # Errors
     /// `EEXIST` when one of the names is taken.
@@ -169,6 +169,7 @@ impl Route {
         peer: &str,
         peer_net: Option<BorrowedFd<'_>>,
         mtu: Option<u32>,
+        peer_hardware: Option<[u8; 6]>,
     ) -> Result<(), NetlinkError> {
         let mut message = Message::new(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, &link_part(0, 0, 0));
         message.text(libc::IFLA_IFNAME, name);
@@ -182,6 +183,9 @@ impl Route {
                         other.raw(&link_part(0, 0, 0)).text(libc::IFLA_IFNAME, peer);
                         if let Some(mtu) = mtu {
                             other.attribute(libc::IFLA_MTU, &mtu.to_ne_bytes());
+                        }
+                        if let Some(hardware) = peer_hardware {
+                            other.attribute(libc::IFLA_ADDRESS, &hardware);
                         }
                         if let Some(net) = peer_net {
                             other.attribute(libc::IFLA_NET_NS_FD, &net.as_raw_fd().to_ne_bytes());
@@ -249,6 +253,10 @@ impl Route {
         let mut part = [0; 8];
         part[0] = family(address.ip);
         part[1] = address.prefix;
+        if address.ip.is_ipv6() {
+            // Usable at once: nobody else has an address that was given out here.
+            part[2] = libc::IFA_F_NODAD as u8;
+        }
         part[4..8].copy_from_slice(&address.index.to_ne_bytes());
         let mut message = Message::new(libc::RTM_NEWADDR, CREATE | EXCLUSIVE, &part);
         let bytes = octets(address.ip);

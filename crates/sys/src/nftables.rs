@@ -6,7 +6,7 @@ use crate::netlink::{
 };
 use crate::nftables_numbers as numbers;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 const SUBSYSTEM: u16 = libc::NFNL_SUBSYS_NFTABLES as u16;
 const FIRST_REGISTER: u32 = libc::NFT_REG_1 as u32;
@@ -53,6 +53,10 @@ pub enum Hook {
     SourceNat,
     /// `nat` rules for what arrives, at priority -100.
     DestinationNat,
+    /// `nat` rules for what this machine itself sends, at priority -100.
+    LocalNat,
+    /// `filter` rules for what arrives, before connections are looked up: at priority -300.
+    Arrival,
 }
 
 impl Hook {
@@ -61,6 +65,8 @@ impl Hook {
             Hook::Forward => (libc::NF_INET_FORWARD as u32, 0, "filter"),
             Hook::SourceNat => (libc::NF_INET_POST_ROUTING as u32, 100, "nat"),
             Hook::DestinationNat => (libc::NF_INET_PRE_ROUTING as u32, -100, "nat"),
+            Hook::LocalNat => (libc::NF_INET_LOCAL_OUT as u32, -100, "nat"),
+            Hook::Arrival => (libc::NF_INET_PRE_ROUTING as u32, -300, "filter"),
         }
     }
 }
@@ -151,16 +157,60 @@ impl Rule {
             .compare(libc::NFT_CMP_EQ, &base.octets())
     }
 
+    /// Holds for IPv6 packets from a network.
+    pub fn from_network6(self, base: Ipv6Addr, prefix: u8) -> Self {
+        let mask = u128::MAX
+            .checked_shl(128 - u32::from(prefix.min(128)))
+            .unwrap_or(0);
+        self.payload(libc::NFT_PAYLOAD_NETWORK_HEADER, 8, 16)
+            .mask(&mask.to_be_bytes())
+            .compare(libc::NFT_CMP_EQ, &base.octets())
+    }
+
+    /// Holds for IPv4 packets to a network.
+    pub fn to_network(self, base: Ipv4Addr, prefix: u8) -> Self {
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+        self.payload(libc::NFT_PAYLOAD_NETWORK_HEADER, 16, 4)
+            .mask(&mask.to_be_bytes())
+            .compare(libc::NFT_CMP_EQ, &base.octets())
+    }
+
+    /// Holds for IPv4 packets from anywhere but a network.
+    pub fn not_from_network(self, base: Ipv4Addr, prefix: u8) -> Self {
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+        self.payload(libc::NFT_PAYLOAD_NETWORK_HEADER, 12, 4)
+            .mask(&mask.to_be_bytes())
+            .compare(libc::NFT_CMP_NEQ, &base.octets())
+    }
+
+    /// Holds when a property of the packet's connection has one of these bits.
+    fn connection(self, key: i32, bits: u32) -> Self {
+        self.expression("ct", |data| {
+            number(data, numbers::NFTA_CT_KEY, key as u32);
+            number(data, numbers::NFTA_CT_DREG, FIRST_REGISTER);
+        })
+        .mask(&bits.to_ne_bytes())
+        .compare(libc::NFT_CMP_NEQ, &[0; 4])
+    }
+
     /// Holds for packets of connections that are known already, and for what belongs to them.
     pub fn established(self) -> Self {
         // The kernel's bits for `established` and `related` (NF_CT_STATE_BIT).
-        let states = (1u32 << 1 | 1 << 2).to_ne_bytes();
-        self.expression("ct", |data| {
-            number(data, numbers::NFTA_CT_KEY, libc::NFT_CT_STATE as u32);
-            number(data, numbers::NFTA_CT_DREG, FIRST_REGISTER);
-        })
-        .mask(&states)
-        .compare(libc::NFT_CMP_NEQ, &[0; 4])
+        self.connection(libc::NFT_CT_STATE, 1 << 1 | 1 << 2)
+    }
+
+    /// Holds for packets of connections whose destination was translated.
+    pub fn translated(self) -> Self {
+        // The kernel's IPS_DST_NAT.
+        self.connection(libc::NFT_CT_STATUS, 1 << 5)
+    }
+
+    /// Holds for packets of a transport protocol to a port.
+    pub fn to_port(self, protocol: u8, port: u16) -> Self {
+        self.meta(libc::NFT_META_L4PROTO)
+            .compare(libc::NFT_CMP_EQ, &[protocol])
+            .payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2)
+            .compare(libc::NFT_CMP_EQ, &port.to_be_bytes())
     }
 
     /// Holds for packets of a transport protocol to a port of any address of this machine's own.
@@ -175,10 +225,7 @@ impl Rule {
             number(data, numbers::NFTA_FIB_FLAGS, numbers::NFTA_FIB_F_DADDR as u32);
         })
         .compare(libc::NFT_CMP_EQ, &u32::from(libc::RTN_LOCAL).to_ne_bytes())
-        .meta(libc::NFT_META_L4PROTO)
-        .compare(libc::NFT_CMP_EQ, &[protocol])
-        .payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2)
-        .compare(libc::NFT_CMP_EQ, &port.to_be_bytes())
+        .to_port(protocol, port)
     }
 
     fn verdict(self, code: i32) -> Self {

@@ -1,21 +1,17 @@
-//! Networks behind a bridge: prepared before a container starts, attached to it, and removed with the last one.
+//! Networks behind a bridge: made when the first container needs one, and removed with the last one.
 
-use std::fmt;
 use std::fs::{self, File};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::BorrowedFd;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use coil_oci::Digest;
-use coil_sys::netlink::{NetlinkError, within_network};
 use coil_sys::netlink_route::{Address, Link, Route};
 use serde::{Deserialize, Serialize};
 
-use super::lease::{Folder, Record, choose_subnet, first_free, is_free};
+use super::error::{NetworkError, folder_error};
+use super::lease::{Folder, Lease, Record, choose_subnet, first_free, is_free};
 use super::rules::{ensure_internal, ensure_outbound, remove_rules};
-use super::{BridgeSpec, DEFAULT_NETWORK, NetworkSpec, Subnet, names};
+use super::{BridgeSpec, DEFAULT_NETWORK, Subnet, Subnet6};
 
 /// A container's place on a bridge, reserved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,139 +26,45 @@ pub struct NetworkState {
     pub bridge: String,
     /// The host's end of the container's device pair.
     pub device: String,
+    /// The container's end.
+    pub interface: String,
+    /// Its hardware address.
+    pub hardware: [u8; 6],
     /// The network's addresses.
     pub subnet: Subnet,
     /// The bridge's own address: the way out, and the host as the container sees it.
     pub gateway: Ipv4Addr,
     /// The container's address.
     pub address: Ipv4Addr,
+    /// The network's IPv6 addresses, where it has any.
+    pub subnet6: Option<Subnet6>,
+    /// The bridge's own IPv6 address.
+    pub gateway6: Option<Ipv6Addr>,
+    /// The container's IPv6 address.
+    pub address6: Option<Ipv6Addr>,
+    /// Whether the container's default route goes here.
+    pub way_out: bool,
     /// No way out.
     pub internal: bool,
     /// The largest packet in bytes, when the way out takes less than usual.
     pub mtu: Option<u32>,
+    /// What the container is called in this network; none where names aren't resolved.
+    pub names: Vec<String>,
     /// What doesn't work and why, for the user.
     pub notices: Vec<String>,
 }
 
-/// Why a container can't have its network.
-#[derive(Debug)]
-pub enum NetworkError {
-    /// A name that can't be a folder's.
-    Name(String),
-    /// The folder of the network can't be used.
-    Folder {
-        /// The folder of all networks.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// A device of the bridge's name that isn't ours.
-    Foreign {
-        /// The device's name.
-        device: String,
-    },
-    /// The subnet asked for is in use on this machine.
-    Overlap {
-        /// The subnet asked for.
-        subnet: Subnet,
-    },
-    /// Every subnet that coil would choose is in use.
-    NoSubnet,
-    /// The address asked for is outside the subnet, or taken.
-    Address {
-        /// The address asked for.
-        address: Ipv4Addr,
-        /// The network's subnet.
-        subnet: Subnet,
-        /// Who has it.
-        owner: Option<String>,
-    },
-    /// All addresses of the subnet are taken.
-    Full {
-        /// The network's subnet.
-        subnet: Subnet,
-    },
-    /// The kernel refused a step.
-    Kernel(NetlinkError),
-    /// A netlink socket can't be had, or the container's namespace can't be joined.
-    Socket(io::Error),
-    /// Several steps of the removal failed; the others were done.
-    Removal(Vec<NetworkError>),
-}
-
-impl fmt::Display for NetworkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => {
-                write!(f, "`{name}` can't name a network: letters, digits, `_`, `.` and `-` can, up to 64")
-            }
-            Self::Folder { path, .. } => write!(f, "can't keep the networks' state in {}", path.display()),
-            Self::Foreign { device } => write!(
-                f,
-                "there is a network device {device} that this data root knows nothing of; \
-                 remove it (`ip link delete {device}`) if no container uses it"
-            ),
-            Self::Overlap { subnet } => {
-                write!(f, "the subnet {subnet} overlaps a route or a name server of this machine; choose another")
-            }
-            Self::NoSubnet => f.write_str(
-                "every subnet that coil would choose overlaps a route of this machine; give the network a subnet",
-            ),
-            Self::Address { address, subnet, owner: None } => {
-                write!(f, "the address {address} is not a container's in the network's subnet {subnet}")
-            }
-            Self::Address { address, owner: Some(owner), .. } => {
-                write!(f, "the address {address} belongs to the container {owner}")
-            }
-            Self::Full { subnet } => write!(f, "all addresses of the network's subnet {subnet} are taken"),
-            Self::Kernel(error) if error.errno() == libc::EPERM => {
-                f.write_str("a network behind a bridge needs root (CAP_NET_ADMIN)")
-            }
-            Self::Kernel(_) => f.write_str("the container's network can't be set up"),
-            Self::Socket(_) => f.write_str("can't speak to the kernel about the container's network"),
-            Self::Removal(errors) => {
-                f.write_str("the network wasn't removed completely: ")?;
-                for (index, error) in errors.iter().enumerate() {
-                    let separator = if index == 0 { "" } else { "; " };
-                    write!(f, "{separator}{error}")?;
-                    if let Some(source) = std::error::Error::source(error) {
-                        write!(f, ": {source}")?;
-                    }
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-impl std::error::Error for NetworkError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Folder { source, .. } | Self::Socket(source) => Some(source),
-            Self::Kernel(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<NetlinkError> for NetworkError {
-    fn from(error: NetlinkError) -> Self {
-        Self::Kernel(error)
-    }
-}
-
-fn folder_error(run_root: &Path) -> impl Fn(io::Error) -> NetworkError {
-    let path = run_root.join("network");
-    move |source| NetworkError::Folder {
-        path: path.clone(),
-        source,
+impl NetworkState {
+    /// The hardware address as it is written.
+    pub fn hardware_text(&self) -> String {
+        self.hardware.map(|byte| format!("{byte:02x}")).join(":")
     }
 }
 
 /// Names that are safe as a folder's name.
 fn check_name(name: &str) -> Result<(), NetworkError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    let good = !name.is_empty() && name.len() <= 64 && name.bytes().all(plain) && !name.starts_with('.');
+    let good = !name.is_empty() && name.len() <= 128 && name.bytes().all(plain) && !name.starts_with('.');
     if good {
         Ok(())
     } else {
@@ -175,7 +77,24 @@ fn short_hash(parts: &[&[u8]], length: usize) -> String {
     digest.hex().chars().take(length).collect()
 }
 
-fn bridge_name(spec: &BridgeSpec, run_root: &Path) -> String {
+/// A locally administered hardware address that is always the same for the same things.
+fn hardware_of(first: [u8; 2], parts: &[&[u8]]) -> [u8; 6] {
+    let mut hardware = [first[0], first[1], 0, 0, 0, 0];
+    let hash = short_hash(parts, 8);
+    for (byte, pair) in hardware[2..].iter_mut().zip(hash.as_bytes().chunks(2)) {
+        *byte = std::str::from_utf8(pair)
+            .ok()
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            .unwrap_or(0);
+    }
+    hardware
+}
+
+/// The bridge device of a network.
+pub fn bridge_name(spec: &BridgeSpec, run_root: &Path) -> String {
+    if let Some(name) = &spec.bridge {
+        return name.clone();
+    }
     if spec.default_root && spec.network == DEFAULT_NETWORK {
         return "coil0".to_owned();
     }
@@ -185,70 +104,142 @@ fn bridge_name(spec: &BridgeSpec, run_root: &Path) -> String {
 
 /// Reserves an address and makes sure that the bridge and its rules are there; called before the container starts.
 ///
-/// Gives none for specs that have no bridge. `is_alive` tells whether the container of an id still runs: addresses of
-/// those that don't are taken back. Several callers may do this at the same moment.
+/// `run_dir` is the container's, below the run root; `is_alive` tells whether the container of an id still runs: addresses
+/// of those that don't are taken back. Several callers may do this at the same moment.
 ///
 /// # Errors
 /// Nothing stays reserved then.
 pub fn prepare(
-    spec: &NetworkSpec,
-    run_root: &Path,
+    spec: &BridgeSpec,
+    run_dir: &Path,
     id: &str,
     is_alive: &dyn Fn(&str) -> bool,
-) -> Result<Option<NetworkState>, NetworkError> {
-    let NetworkSpec::Bridge(spec) = spec else {
-        return Ok(None);
-    };
+) -> Result<NetworkState, NetworkError> {
     check_name(&spec.network)?;
+    let run_root = run_dir.parent().unwrap_or(Path::new("/"));
     let failed = folder_error(run_root);
     let folder = Folder::lock(run_root, &spec.network).map_err(&failed)?;
     folder.reclaim(is_alive).map_err(&failed)?;
     let mut route = Route::open().map_err(NetworkError::Socket)?;
     let mut notices = Vec::new();
-    let record = ensure_bridge(spec, run_root, &folder, &mut route, &mut notices)?;
+    let reserved = ensure_bridge(spec, run_root, &folder, &mut route, &mut notices).and_then(|record| {
+        let (address, address6) = choose_addresses(spec, &record, &folder, id)?;
+        let lease = Lease {
+            id: id.to_owned(),
+            run: run_dir
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            names: spec.names.clone(),
+        };
+        for ip in [Some(IpAddr::V4(address)), address6.map(IpAddr::V6)]
+            .into_iter()
+            .flatten()
+        {
+            folder.reserve(ip, &lease).map_err(&failed)?;
+        }
+        Ok((record, address, address6))
+    });
+    let (record, address, address6) = match reserved {
+        Ok(reserved) => reserved,
+        Err(error) => {
+            // A bridge that was made for nobody goes; the first failure is the one to tell.
+            let _ = remove_if_unused(folder, run_root, &mut route);
+            return Err(error);
+        }
+    };
+    let parts = [id.as_bytes(), spec.network.as_bytes()];
+    Ok(NetworkState {
+        id: id.to_owned(),
+        run_root: run_root.to_owned(),
+        network: spec.network.clone(),
+        device: format!("cv{}", short_hash(&parts, 12)),
+        interface: "eth0".to_owned(),
+        hardware: spec.hardware.unwrap_or_else(|| hardware_of([0x02, 0x42], &parts)),
+        subnet: record.subnet,
+        gateway: record.gateway,
+        address,
+        subnet6: record.subnet6,
+        gateway6: record.gateway6,
+        address6,
+        way_out: !spec.internal,
+        internal: spec.internal,
+        mtu: match spec.mtu {
+            None => outside_mtu(&mut route)?,
+            some => some,
+        },
+        names: spec.names.clone(),
+        bridge: record.bridge,
+        notices,
+    })
+}
+
+/// The addresses of a container: those asked for, those that it had, or the first free ones.
+fn choose_addresses(
+    spec: &BridgeSpec,
+    record: &Record,
+    folder: &Folder,
+    id: &str,
+) -> Result<(Ipv4Addr, Option<Ipv6Addr>), NetworkError> {
     let leases = folder.leases();
+    let subnet = record.subnet;
+    let special = |ip: Ipv4Addr| ip == subnet.base() || ip == subnet.last() || ip == record.gateway;
+    let owner_of = |ip: IpAddr| {
+        let other = leases.get(&ip).filter(|lease| lease.id != id);
+        other.map(|lease| lease.names.first().unwrap_or(&lease.id).clone())
+    };
     let address = match spec.address {
         // A container that starts again after a crash gets what it had.
         None => leases
             .iter()
-            .find(|(address, owner)| *owner == id && record.subnet.contains(**address))
-            .map(|(address, _)| *address)
-            .or_else(|| first_free(record.subnet, &leases))
-            .ok_or(NetworkError::Full {
-                subnet: record.subnet,
-            })?,
+            .find_map(|(address, lease)| match address {
+                IpAddr::V4(ip) if lease.id == id && subnet.contains(*ip) => Some(*ip),
+                _ => None,
+            })
+            .or_else(|| first_free(spec.range.unwrap_or(subnet), &special, &leases))
+            .ok_or(NetworkError::Full { subnet })?,
         Some(address) => {
-            let owner = leases.get(&address).filter(|owner| *owner != id).cloned();
-            let subnet = record.subnet;
-            let usable = subnet.contains(address)
-                && ![Some(subnet.base()), subnet.nth(1), Some(subnet.last())].contains(&Some(address));
-            if owner.is_some() || !usable {
+            let owner = owner_of(address.into());
+            if owner.is_some() || special(address) || !subnet.contains(address) {
                 return Err(NetworkError::Address {
-                    address,
-                    subnet,
+                    address: address.into(),
+                    subnet: subnet.to_string(),
                     owner,
                 });
             }
             address
         }
     };
-    folder.reserve(address, id).map_err(&failed)?;
-    Ok(Some(NetworkState {
-        id: id.to_owned(),
-        run_root: run_root.to_owned(),
-        network: spec.network.clone(),
-        device: format!("cv{}", short_hash(&[id.as_bytes()], 12)),
-        subnet: record.subnet,
-        gateway: record.subnet.nth(1).unwrap_or(record.subnet.base()),
-        address,
-        internal: spec.internal,
-        mtu: outside_mtu(&mut route)?,
-        bridge: record.bridge,
-        notices,
-    }))
+    let Some(subnet6) = record.subnet6 else {
+        return Ok((address, None));
+    };
+    // The two addresses of a container go together, so that the second is free when the first is.
+    let number = u32::from(address) - u32::from(subnet.base());
+    let address6 = spec.address6.or_else(|| {
+        (number..)
+            .step_by(257)
+            .map_while(|number| subnet6.nth(number))
+            .find(|ip| record.gateway6 != Some(*ip) && owner_of((*ip).into()).is_none())
+    });
+    match address6 {
+        Some(address6)
+            if subnet6.contains(address6)
+                && record.gateway6 != Some(address6)
+                && owner_of(address6.into()).is_none() =>
+        {
+            Ok((address, Some(address6)))
+        }
+        Some(address6) => Err(NetworkError::Address {
+            address: address6.into(),
+            subnet: subnet6.to_string(),
+            owner: owner_of(address6.into()),
+        }),
+        None => Ok((address, None)),
+    }
 }
 
-/// The bridge of a network, made if it isn't there, with its address, forwarding and rules.
+/// The bridge of a network, made if it isn't there, with its addresses, forwarding and rules.
 fn ensure_bridge(
     spec: &BridgeSpec,
     run_root: &Path,
@@ -284,24 +275,37 @@ fn ensure_bridge(
             // Where locks don't work, the choice is only a little less certain.
             let _ = file.lock();
         });
-    let subnet = pick_subnet(spec, known.map(|record| record.subnet), route)?;
-    let hash = Digest::of(&[run_root.as_os_str().as_encoded_bytes(), name.as_bytes()].join(&0));
-    let mut hardware = [0x02, 0x63, 0, 0, 0, 0];
-    for (byte, pair) in hardware[2..].iter_mut().zip(hash.hex().as_bytes().chunks(2)) {
-        *byte = std::str::from_utf8(pair)
-            .ok()
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
-            .unwrap_or(0);
+    let before = known.map(|record| record.subnet).or(spec.usual);
+    let used = used_subnets(route)?;
+    let subnet = pick_subnet(spec.subnet, before, &used.0, &spec.reserved, &spec.avoid)?;
+    if let Some(subnet6) = spec.subnet6
+        && used.1.iter().any(|other| other.overlaps(subnet6))
+    {
+        return Err(NetworkError::Overlap {
+            subnet: subnet6.to_string(),
+        });
     }
-    route.add_bridge(&name, hardware)?;
+    let gateway = match spec.gateway {
+        Some(gateway) if subnet.contains(gateway) => gateway,
+        // It went with a subnet that is another's by now.
+        Some(_) | None => subnet.nth(1).unwrap_or(subnet.base()),
+    };
     let mut record = Record {
         bridge: name.clone(),
         subnet,
+        gateway,
+        subnet6: spec.subnet6,
+        gateway6: spec
+            .subnet6
+            .and_then(|subnet6| spec.gateway6.or_else(|| subnet6.nth(1))),
         internal: spec.internal,
+        isolated: spec.isolated,
+        no_masquerade: spec.no_masquerade,
         enabled_forwarding: false,
     };
-    let built = build_bridge(&name, subnet, route);
-    if let Err(error) = built {
+    let root = run_root.as_os_str().as_encoded_bytes();
+    route.add_bridge(&name, hardware_of([0x02, 0x63], &[root, name.as_bytes()]))?;
+    if let Err(error) = build_bridge(&record, spec.mtu, route) {
         if let Ok(Some(link)) = route.link(&name) {
             // The first failure is the one to tell.
             let _ = route.delete_link(link.index);
@@ -317,43 +321,96 @@ fn ensure_bridge(
     Ok(record)
 }
 
-fn build_bridge(name: &str, subnet: Subnet, route: &mut Route) -> Result<(), NetworkError> {
+fn build_bridge(record: &Record, mtu: Option<u32>, route: &mut Route) -> Result<(), NetworkError> {
+    let name = &record.bridge;
     let Some(Link { index, .. }) = route.link(name)? else {
-        return Err(NetworkError::Foreign {
-            device: name.to_owned(),
-        });
+        return Err(NetworkError::Foreign { device: name.clone() });
     };
-    // A bridge answers with IPv6 addresses of its own otherwise, which no rule here covers.
-    let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
-    let gateway = subnet.nth(1).unwrap_or(subnet.base());
+    if record.subnet6.is_none() {
+        // A bridge answers with IPv6 addresses of its own otherwise, which no rule here covers.
+        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
+    }
     route.add_address(Address {
         index,
-        ip: gateway.into(),
-        prefix: subnet.prefix(),
+        ip: record.gateway.into(),
+        prefix: record.subnet.prefix(),
     })?;
+    if let (Some(subnet6), Some(gateway6)) = (record.subnet6, record.gateway6) {
+        route.add_address(Address {
+            index,
+            ip: gateway6.into(),
+            prefix: subnet6.prefix(),
+        })?;
+    }
+    if let Some(mtu) = mtu {
+        route.set_mtu(index, mtu)?;
+    }
     route.set_up(index, true)?;
     Ok(())
 }
 
-fn pick_subnet(spec: &BridgeSpec, before: Option<Subnet>, route: &mut Route) -> Result<Subnet, NetworkError> {
-    let used: Vec<Subnet> = route
-        .routes()?
-        .into_iter()
-        .filter(|entry| entry.prefix > 0)
-        .filter_map(|entry| match entry.destination {
-            IpAddr::V4(ip) => Subnet::new(ip, entry.prefix),
-            IpAddr::V6(_) => None,
-        })
-        .collect();
-    let servers = names::ipv4_servers(&spec.names);
-    match spec.subnet {
-        Some(subnet) if is_free(subnet, &used, &servers) => Ok(subnet),
-        Some(subnet) => Err(NetworkError::Overlap { subnet }),
+/// The networks that this machine routes, but for the default routes.
+fn used_subnets(route: &mut Route) -> Result<(Vec<Subnet>, Vec<Subnet6>), NetworkError> {
+    let (mut four, mut six) = (Vec::new(), Vec::new());
+    for entry in route.routes()?.into_iter().filter(|entry| entry.prefix > 0) {
+        match entry.destination {
+            IpAddr::V4(ip) => four.extend(Subnet::new(ip, entry.prefix)),
+            // Each device has a route for its neighbours and one for multicast.
+            IpAddr::V6(ip) if ip.is_multicast() || ip.is_unicast_link_local() => {}
+            IpAddr::V6(ip) => six.extend(Subnet6::new(ip, entry.prefix)),
+        }
+    }
+    Ok((four, six))
+}
+
+fn pick_subnet(
+    asked: Option<Subnet>,
+    before: Option<Subnet>,
+    routed: &[Subnet],
+    reserved: &[Subnet],
+    servers: &[Ipv4Addr],
+) -> Result<Subnet, NetworkError> {
+    match asked {
+        Some(subnet) if is_free(subnet, routed, &[]) => Ok(subnet),
+        Some(subnet) => Err(NetworkError::Overlap {
+            subnet: subnet.to_string(),
+        }),
         None => before
-            .filter(|subnet| is_free(*subnet, &used, &servers))
-            .or_else(|| choose_subnet(&used, &servers))
+            .filter(|subnet| is_free(*subnet, routed, servers))
+            .or_else(|| choose_subnet(&[routed, reserved].concat(), servers))
             .ok_or(NetworkError::NoSubnet),
     }
+}
+
+/// Chooses the subnet of a network that has no bridge yet, or sees whether the one asked for can be had.
+///
+/// `reserved` are the subnets of the other networks, `servers` addresses that it must not cover.
+///
+/// # Errors
+/// When it overlaps what this machine routes, or one of the reserved.
+pub fn plan_subnet(
+    asked: Option<Subnet>,
+    reserved: &[Subnet],
+    servers: &[Ipv4Addr],
+) -> Result<Subnet, NetworkError> {
+    let mut route = Route::open().map_err(NetworkError::Socket)?;
+    let used = [used_subnets(&mut route)?.0.as_slice(), reserved].concat();
+    pick_subnet(asked, None, &used, &[], servers)
+}
+
+/// The same for IPv6, where a subnet is always asked for.
+///
+/// # Errors
+/// When it overlaps what this machine routes, or one of the reserved.
+pub fn plan_subnet6(asked: Subnet6, reserved: &[Subnet6]) -> Result<(), NetworkError> {
+    let mut route = Route::open().map_err(NetworkError::Socket)?;
+    let used = used_subnets(&mut route)?.1;
+    if used.iter().chain(reserved).any(|other| other.overlaps(asked)) {
+        return Err(NetworkError::Overlap {
+            subnet: asked.to_string(),
+        });
+    }
+    Ok(())
 }
 
 /// The packet size of the way out, when it differs from a device pair's 1500.
@@ -374,133 +431,23 @@ fn outside_mtu(route: &mut Route) -> Result<Option<u32>, NetworkError> {
     Ok(mtu.filter(|mtu| (576..1500).contains(mtu)))
 }
 
-/// Connects a container's network namespace to its bridge.
+/// Gives a container another name in its networks.
 ///
 /// # Errors
-/// No device stays behind then; the address stays reserved until [`detach`].
-pub fn attach(state: &NetworkState, net: BorrowedFd<'_>) -> Result<(), NetworkError> {
-    let mut route = Route::open().map_err(NetworkError::Socket)?;
-    let bridge = route.link(&state.bridge)?.ok_or_else(|| NetworkError::Foreign {
-        device: state.bridge.clone(),
-    })?;
-    if let Some(stale) = route.link(&state.device)? {
-        route.delete_link(stale.index)?;
-    }
-    route.add_veth(&state.device, "eth0", Some(net), state.mtu)?;
-    let outcome = connect(state, net, &mut route, bridge.index);
-    if outcome.is_err()
-        && let Ok(Some(link)) = route.link(&state.device)
-    {
-        // The first failure is the one to tell.
-        let _ = route.delete_link(link.index);
-    }
-    outcome
-}
-
-fn connect(
-    state: &NetworkState,
-    net: BorrowedFd<'_>,
-    route: &mut Route,
-    bridge: u32,
-) -> Result<(), NetworkError> {
-    let missing = |device: &str| NetworkError::Foreign {
-        device: device.to_owned(),
-    };
-    let outer = route.link(&state.device)?.ok_or_else(|| missing(&state.device))?;
-    // Neither end needs IPv6 addresses of its own making.
-    let _ = fs::write(
-        format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", state.device),
-        "1",
-    );
-    route.join_bridge(outer.index, bridge)?;
-    let mut inside = within_network(net, || -> Result<Route, NetworkError> {
-        let _ = fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1");
-        raise_loopback()?;
-        let mut inside = Route::open().map_err(NetworkError::Socket)?;
-        let eth0 = inside.link("eth0")?.ok_or_else(|| missing("eth0"))?;
-        let prefix = state.subnet.prefix();
-        inside.add_address(Address {
-            index: eth0.index,
-            ip: state.address.into(),
-            prefix,
-        })?;
-        inside.set_up(eth0.index, true)?;
-        if !state.internal {
-            inside.add_default_route(state.gateway.into(), eth0.index)?;
-        }
-        Ok(inside)
-    })
-    .map_err(NetworkError::Socket)??;
-    // The kernel notes a new carrier a moment later and drops what is sent before: a second's delay for the first
-    // connection. Where it never comes, the container starts all the same.
-    for _ in 0..200 {
-        let inner = inside.link("eth0")?.is_some_and(|link| link.running);
-        let outer = route
-            .link(&state.device)?
-            .is_some_and(|link| link.running && link.forwarding != Some(false));
-        if inner && outer && route.link(&state.bridge)?.is_some_and(|link| link.running) {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
-}
-
-/// Switches loopback on in this thread's network namespace.
-///
-/// For a container's own namespace, entered by [`within_network`]; [`attach`] does it too.
-pub fn raise_loopback() -> Result<(), NetlinkError> {
-    let failed = |source| NetlinkError {
-        operation: "open a netlink socket".to_owned(),
-        detail: None,
-        source,
-    };
-    let mut route = Route::open().map_err(failed)?;
-    if let Some(loopback) = route.link("lo")? {
-        route.set_up(loopback.index, true)?;
-    }
-    Ok(())
-}
-
-/// Takes a container off its bridge; the last one out removes the bridge and its rules.
-///
-/// May be repeated, and is the way to clean up after a container that is no more.
-///
-/// # Errors
-/// All that failed; the rest was done.
-pub fn detach(state: &NetworkState) -> Result<(), NetworkError> {
-    let mut errors = Vec::new();
-    match Route::open().map_err(NetworkError::Socket) {
-        Err(error) => errors.push(error),
-        Ok(mut route) => {
-            match route.link(&state.device) {
-                Ok(Some(link)) => {
-                    if let Err(error) = route.delete_link(link.index)
-                        && error.errno() != libc::ENODEV
-                    {
-                        errors.push(error.into());
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => errors.push(error.into()),
-            }
-            let failed = folder_error(&state.run_root);
-            match Folder::lock(&state.run_root, &state.network) {
-                Err(error) => errors.push(failed(error)),
-                Ok(folder) => {
-                    if let Err(error) = folder.release(state.address, &state.id) {
-                        errors.push(failed(error));
-                    }
-                    errors.extend(remove_if_unused(folder, &state.run_root, &mut route));
-                }
+/// When the networks' state can't be written.
+pub fn rename(run_root: &Path, id: &str, old: &str, new: &str) -> Result<(), NetworkError> {
+    let failed = folder_error(run_root);
+    for network in Folder::names(run_root) {
+        let folder = Folder::lock(run_root, &network).map_err(&failed)?;
+        for (address, mut lease) in folder.leases() {
+            if lease.id == id && lease.names.iter().any(|name| name == old) {
+                let names = lease.names.iter_mut().filter(|name| *name == old);
+                names.for_each(|name| new.clone_into(name));
+                folder.reserve(address, &lease).map_err(&failed)?;
             }
         }
     }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(NetworkError::Removal(errors))
-    }
+    Ok(())
 }
 
 /// Takes back the addresses of containers that are no more, and removes the bridges that nobody uses.
@@ -530,7 +477,8 @@ pub fn sweep(run_root: &Path, is_alive: &dyn Fn(&str) -> bool) -> Result<(), Net
     }
 }
 
-fn remove_if_unused(folder: Folder, run_root: &Path, route: &mut Route) -> Vec<NetworkError> {
+/// Removes a network's bridge and rules when no address of it is reserved.
+pub(super) fn remove_if_unused(folder: Folder, run_root: &Path, route: &mut Route) -> Vec<NetworkError> {
     let mut errors = Vec::new();
     if !folder.leases().is_empty() {
         return errors;

@@ -1,15 +1,26 @@
-//! A container's network: none, the host's, a bridge of our own, or a namespace with loopback alone.
+//! A container's network: none, the host's, bridges of our own, another container's, or a namespace with loopback alone.
 
+mod attachment;
 mod bridge;
+mod error;
 mod lease;
+mod name_server;
 mod names;
 mod rules;
+mod subnet;
 
-pub use bridge::{NetworkError, NetworkState, attach, detach, prepare, raise_loopback, sweep};
-pub use names::{NameFiles, files};
+pub use attachment::{attach, detach, lead_out, raise_loopback};
+pub use bridge::{NetworkState, bridge_name, plan_subnet, plan_subnet6, prepare, rename, sweep};
+pub use error::NetworkError;
+pub use lease::{Member, live, members};
+pub use name_server::NameServer;
+pub use names::{NAME_SERVER, NameFiles, files};
+pub(crate) use names::{has_names, hosts_after, resolv_conf};
+pub use subnet::{Subnet, Subnet6};
 
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 /// The name of the network that a container joins when none is named.
 pub const DEFAULT_NETWORK: &str = "bridge";
@@ -23,60 +34,115 @@ pub enum NetworkSpec {
     None,
     /// The host's own network namespace.
     Host(NameSettings),
-    /// A network namespace behind a bridge, with an address and a way out. Needs root.
-    Bridge(BridgeSpec),
+    /// A network namespace behind bridges, with an address on each and a way out. Needs root.
+    Bridge(Bridged),
     /// A network namespace with loopback alone, into which published ports are forwarded. Needs no privilege.
     Isolated(NameSettings),
+    /// The network namespace of another container, with its name files. Needs root.
+    Container(SharedNetwork),
 }
 
 impl NetworkSpec {
-    /// Whether the container gets a network namespace of its own.
+    /// The default network.
+    pub fn bridge(default_root: bool, names: NameSettings) -> Self {
+        Self::Bridge(Bridged {
+            places: vec![BridgeSpec::default_network(default_root)],
+            names,
+        })
+    }
+
+    /// Whether the container's network namespace is another than the host's.
     pub fn has_namespace(&self) -> bool {
         !matches!(self, NetworkSpec::Host(_))
+    }
+
+    /// Whether the container gets a network namespace that is new.
+    pub fn makes_namespace(&self) -> bool {
+        !matches!(self, NetworkSpec::Host(_) | NetworkSpec::Container(_))
     }
 
     /// The names settings, where the mode has any.
     pub fn names(&self) -> Option<&NameSettings> {
         match self {
-            NetworkSpec::None => None,
+            NetworkSpec::None | NetworkSpec::Container(_) => None,
             NetworkSpec::Host(names) | NetworkSpec::Isolated(names) => Some(names),
-            NetworkSpec::Bridge(bridge) => Some(&bridge.names),
+            NetworkSpec::Bridge(bridged) => Some(&bridged.names),
         }
     }
 }
 
-/// A place on a bridge.
+/// Places on bridges.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BridgeSpec {
-    /// The network's name: each has a bridge and a subnet of its own.
-    pub network: String,
-    /// Whether this is the default data root, whose default network has the bridge `coil0`.
-    #[serde(default)]
-    pub default_root: bool,
-    /// The subnet asked for, such as 10.9.0.0/24; a free one is chosen otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subnet: Option<Subnet>,
-    /// The address asked for; the first free one otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<Ipv4Addr>,
-    /// No way out of the network.
-    #[serde(default)]
-    pub internal: bool,
+pub struct Bridged {
+    /// One for each network, in the order of the devices `eth0`, `eth1`, …; there may be none.
+    pub places: Vec<BridgeSpec>,
     /// How names are resolved.
     #[serde(default)]
     pub names: NameSettings,
 }
 
+/// Another container's network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedNetwork {
+    /// The other container's id.
+    pub id: String,
+    /// Its directory.
+    pub container_dir: PathBuf,
+    /// Its live state.
+    pub run_dir: PathBuf,
+}
+
+/// A place on a bridge.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BridgeSpec {
+    /// The network's name: each has a bridge and a subnet of its own.
+    pub network: String,
+    /// Whether this is the default data root, whose default network has the bridge `coil0`.
+    pub default_root: bool,
+    /// The bridge's name, where one was asked for.
+    pub bridge: Option<String>,
+    /// The subnet asked for, such as 10.9.0.0/24; a free one is chosen otherwise.
+    pub subnet: Option<Subnet>,
+    /// The subnet that the network has when nothing speaks against it.
+    pub usual: Option<Subnet>,
+    /// The bridge's own address; the first of the subnet otherwise.
+    pub gateway: Option<Ipv4Addr>,
+    /// The part of the subnet that addresses are chosen from.
+    pub range: Option<Subnet>,
+    /// The address asked for; the first free one otherwise.
+    pub address: Option<Ipv4Addr>,
+    /// The IPv6 network, where there is one.
+    pub subnet6: Option<Subnet6>,
+    /// The bridge's own address in it; the first otherwise.
+    pub gateway6: Option<Ipv6Addr>,
+    /// The IPv6 address asked for; the one that goes with the IPv4 address otherwise.
+    pub address6: Option<Ipv6Addr>,
+    /// The hardware address asked for.
+    pub hardware: Option<[u8; 6]>,
+    /// No way out of the network.
+    pub internal: bool,
+    /// No way from one container to another.
+    pub isolated: bool,
+    /// What leaves keeps its source address.
+    pub no_masquerade: bool,
+    /// The largest packet in bytes; that of the way out otherwise.
+    pub mtu: Option<u32>,
+    /// What the container is called in this network; none where names aren't resolved.
+    pub names: Vec<String>,
+    /// Addresses that a chosen subnet must not cover: name servers.
+    pub avoid: Vec<Ipv4Addr>,
+    /// Subnets of networks that have no bridge at the moment: a chosen one must not cover them either.
+    pub reserved: Vec<Subnet>,
+}
+
 impl BridgeSpec {
     /// A place on the default network.
-    pub fn default_network(default_root: bool, names: NameSettings) -> Self {
+    pub fn default_network(default_root: bool) -> Self {
         Self {
             network: DEFAULT_NETWORK.to_owned(),
             default_root,
-            subnet: None,
-            address: None,
-            internal: false,
-            names,
+            ..Self::default()
         }
     }
 }
@@ -105,110 +171,9 @@ pub struct NameSettings {
     pub host_hosts: String,
 }
 
-/// An IPv4 network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Subnet {
-    base: u32,
-    prefix: u8,
-}
-
-impl Subnet {
-    /// The network of a prefix length that an address is in; none when the prefix is above 32.
-    pub fn new(address: Ipv4Addr, prefix: u8) -> Option<Self> {
-        (prefix <= 32).then(|| Self {
-            base: u32::from(address) & mask(prefix),
-            prefix,
-        })
-    }
-
-    /// The network's first address.
-    pub fn base(self) -> Ipv4Addr {
-        Ipv4Addr::from(self.base)
-    }
-
-    /// The length of the network's prefix in bits.
-    pub fn prefix(self) -> u8 {
-        self.prefix
-    }
-
-    /// The network's address of a number; none when there are not so many.
-    pub fn nth(self, number: u32) -> Option<Ipv4Addr> {
-        let size = 1u64 << (32 - u32::from(self.prefix));
-        (u64::from(number) < size).then(|| Ipv4Addr::from(self.base + number))
-    }
-
-    /// The last address: the one for broadcasts.
-    pub fn last(self) -> Ipv4Addr {
-        Ipv4Addr::from(self.base | !mask(self.prefix))
-    }
-
-    /// Whether an address is in it.
-    pub fn contains(self, address: Ipv4Addr) -> bool {
-        u32::from(address) & mask(self.prefix) == self.base
-    }
-
-    /// Whether the two have an address in common.
-    pub fn overlaps(self, other: Subnet) -> bool {
-        self.contains(other.base()) || other.contains(self.base())
-    }
-}
-
-fn mask(prefix: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
-}
-
-impl std::fmt::Display for Subnet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.base(), self.prefix)
-    }
-}
-
-impl From<Subnet> for String {
-    fn from(subnet: Subnet) -> Self {
-        subnet.to_string()
-    }
-}
-
-impl std::str::FromStr for Subnet {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not an IPv4 network such as 10.9.0.0/24");
-        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
-        let address = address.parse().map_err(|_| wrong())?;
-        let prefix = prefix.parse().map_err(|_| wrong())?;
-        Self::new(address, prefix).ok_or_else(wrong)
-    }
-}
-
-impl TryFrom<String> for Subnet {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn subnets() {
-        let net: Subnet = "10.9.8.7/24".parse().unwrap();
-        assert_eq!(net.to_string(), "10.9.8.0/24");
-        assert_eq!(net.nth(1), Some(Ipv4Addr::new(10, 9, 8, 1)));
-        assert_eq!(net.nth(256), None);
-        assert_eq!(net.last(), Ipv4Addr::new(10, 9, 8, 255));
-        assert!(net.overlaps("10.0.0.0/8".parse().unwrap()));
-        assert!(!net.overlaps("10.9.9.0/24".parse().unwrap()));
-        assert!(
-            "0.0.0.0/0"
-                .parse::<Subnet>()
-                .unwrap()
-                .contains(Ipv4Addr::LOCALHOST)
-        );
-        assert!("10.9.8.0/33".parse::<Subnet>().is_err());
+impl NameSettings {
+    /// The IPv4 name servers that a container is told of or asks through the host; no subnet of ours may cover them.
+    pub fn servers(&self) -> Vec<Ipv4Addr> {
+        names::ipv4_servers(self)
     }
 }

@@ -21,24 +21,32 @@ pub struct NameFiles {
     pub resolv_conf: String,
 }
 
-/// Writes the files of a container with a hostname, and a place on a bridge where it has one.
-pub fn files(spec: &NetworkSpec, hostname: &str, state: Option<&NetworkState>) -> NameFiles {
+/// Where a container's own name server answers, as Docker's does.
+pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
+/// Writes the files of a container with a hostname, and its places on bridges where it has any.
+pub fn files(spec: &NetworkSpec, hostname: &str, places: &[NetworkState]) -> NameFiles {
     let none = NameSettings::default();
     let names = spec.names().unwrap_or(&none);
     let resolv_conf = match spec {
-        NetworkSpec::None => String::new(),
-        NetworkSpec::Host(_) => resolv_conf(names, true),
+        NetworkSpec::None | NetworkSpec::Container(_) => String::new(),
+        NetworkSpec::Host(_) => resolv_conf(names, true, false),
         // Isolated containers reach no server but keep the host's list: the file is what programs expect to find.
-        NetworkSpec::Bridge(_) | NetworkSpec::Isolated(_) => resolv_conf(names, false),
+        NetworkSpec::Bridge(_) | NetworkSpec::Isolated(_) => resolv_conf(names, false, has_names(places)),
     };
     NameFiles {
-        hosts: hosts(spec, names, hostname, state),
+        hosts: hosts(spec, names, hostname, places),
         hostname: format!("{hostname}\n"),
         resolv_conf,
     }
 }
 
-fn hosts(spec: &NetworkSpec, names: &NameSettings, hostname: &str, state: Option<&NetworkState>) -> String {
+/// Whether one of the networks resolves names, so that the container has a name server of its own.
+pub(crate) fn has_names(places: &[NetworkState]) -> bool {
+    places.iter().any(|place| !place.names.is_empty())
+}
+
+fn hosts(spec: &NetworkSpec, names: &NameSettings, hostname: &str, places: &[NetworkState]) -> String {
     let mut text = String::new();
     if matches!(spec, NetworkSpec::Host(_)) && !names.host_hosts.is_empty() {
         text.push_str(&names.host_hosts);
@@ -55,24 +63,98 @@ fn hosts(spec: &NetworkSpec, names: &NameSettings, hostname: &str, state: Option
         // Writing to a string can't fail.
         let _ = writeln!(text, "{ip}\t{name}");
     }
-    let gateway = state.map_or(Ipv4Addr::LOCALHOST, |state| state.gateway);
+    let gateway = places.iter().find(|place| place.way_out).or(places.first());
+    let gateway = gateway.map_or(Ipv4Addr::LOCALHOST, |place| place.gateway);
     for name in &names.gateway_names {
         let _ = writeln!(text, "{gateway}\t{name}");
     }
-    let own = match (spec, state) {
-        (NetworkSpec::Host(_), _) => None,
-        (_, Some(state)) => Some(state.address),
-        (_, None) => Some(Ipv4Addr::LOCALHOST),
-    };
-    if let Some(address) = own {
-        let short = hostname.split_once('.').map(|(short, _)| short);
-        let all = [hostname]
-            .into_iter()
-            .chain(short)
-            .chain(names.aliases.iter().map(String::as_str));
-        let _ = writeln!(text, "{address}\t{}", all.collect::<Vec<_>>().join(" "));
+    if matches!(spec, NetworkSpec::Host(_)) {
+        return text;
+    }
+    if places.is_empty() {
+        own_line(&mut text, Ipv4Addr::LOCALHOST.into(), hostname, &names.aliases);
+    }
+    for place in places {
+        for address in addresses(place) {
+            own_line(&mut text, address, hostname, &names.aliases);
+        }
     }
     text
+}
+
+/// The container's addresses in a network.
+fn addresses(place: &NetworkState) -> impl Iterator<Item = IpAddr> {
+    std::iter::once(IpAddr::V4(place.address)).chain(place.address6.map(IpAddr::V6))
+}
+
+fn own_line(text: &mut String, address: IpAddr, hostname: &str, aliases: &[String]) {
+    let short = hostname.split_once('.').map(|(short, _)| short);
+    let all = [hostname]
+        .into_iter()
+        .chain(short)
+        .chain(aliases.iter().map(String::as_str));
+    let _ = writeln!(text, "{address}\t{}", all.collect::<Vec<_>>().join(" "));
+}
+
+/// The hosts file of a running container after it joined a network or left it; what others wrote into it stays.
+pub(crate) fn hosts_after(
+    text: &str,
+    hostname: &str,
+    aliases: &[String],
+    joined: Option<&NetworkState>,
+    left: Option<&NetworkState>,
+) -> String {
+    let gone: Vec<String> = left
+        .into_iter()
+        .flat_map(addresses)
+        .map(|ip| ip.to_string())
+        .collect();
+    let mut after = String::new();
+    for line in text.lines() {
+        let address = line.split_ascii_whitespace().next().unwrap_or_default();
+        if !gone.iter().any(|ip| ip == address) {
+            after.push_str(line);
+            after.push('\n');
+        }
+    }
+    for address in joined.into_iter().flat_map(addresses) {
+        own_line(&mut after, address, hostname, aliases);
+    }
+    after
+}
+
+/// A server that a container's own name server asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Upstream {
+    /// Its address.
+    pub(crate) server: IpAddr,
+    /// Whether it is asked from inside the container, as one that the user named; else from the host.
+    pub(crate) inside: bool,
+}
+
+/// The servers that know the names outside, in the order in which they are asked.
+pub(crate) fn upstreams(names: &NameSettings) -> Vec<Upstream> {
+    if !names.dns.is_empty() {
+        let servers = names.dns.iter().map(|server| Upstream {
+            server: *server,
+            inside: true,
+        });
+        return servers.collect();
+    }
+    let mut servers: Vec<IpAddr> = Resolver::parse(&names.host_resolv_conf)
+        .servers
+        .iter()
+        .filter(|server| !server.contains('%'))
+        .filter_map(|server| server_address(server))
+        .collect();
+    if servers.is_empty() {
+        servers = PUBLIC_SERVERS.to_vec();
+    }
+    let outside = servers.into_iter().map(|server| Upstream {
+        server,
+        inside: false,
+    });
+    outside.collect()
 }
 
 /// What a resolver configuration says.
@@ -135,9 +217,11 @@ fn host_resolver(names: &NameSettings, same_namespace: bool) -> Resolver {
     resolver
 }
 
-fn resolv_conf(names: &NameSettings, same_namespace: bool) -> String {
+pub(crate) fn resolv_conf(names: &NameSettings, same_namespace: bool, own_server: bool) -> String {
     let host = host_resolver(names, same_namespace);
-    let servers = if names.dns.is_empty() {
+    let servers = if own_server {
+        vec![NAME_SERVER.to_string()]
+    } else if names.dns.is_empty() {
         host.servers
     } else {
         names.dns.iter().map(ToString::to_string).collect()
@@ -147,11 +231,15 @@ fn resolv_conf(names: &NameSettings, same_namespace: bool) -> String {
     } else {
         &names.search
     };
-    let options = if names.options.is_empty() {
-        &host.options
+    let mut options = if names.options.is_empty() {
+        host.options
     } else {
-        &names.options
+        names.options.clone()
     };
+    if own_server && !options.iter().any(|option| option.starts_with("ndots:")) {
+        // A container's plain name is asked for as it is before any domain is tried.
+        options.push("ndots:0".to_owned());
+    }
     let mut text = String::new();
     for server in servers {
         // Writing to a string can't fail.
@@ -194,7 +282,6 @@ pub(super) fn ipv4_servers(names: &NameSettings) -> Vec<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::BridgeSpec;
 
     fn names(text: &str) -> NameSettings {
         NameSettings {
@@ -208,28 +295,47 @@ mod tests {
         let mut settings =
             names("# stub\nnameserver 127.0.0.53\noptions edns0\nsearch a.example b.example\n");
         assert_eq!(
-            resolv_conf(&settings, false),
+            resolv_conf(&settings, false, false),
             "nameserver 8.8.8.8\nnameserver 8.8.4.4\nsearch a.example b.example\noptions edns0\n"
         );
         settings.host_resolv_conf_upstream =
             Some("nameserver 192.0.2.53\nnameserver fe80::1%eth0\n".to_owned());
         assert_eq!(
-            resolv_conf(&settings, false),
+            resolv_conf(&settings, false, false),
             "nameserver 192.0.2.53\nsearch a.example b.example\noptions edns0\n"
         );
-        assert!(resolv_conf(&settings, true).starts_with("nameserver 127.0.0.53\n"));
+        assert!(resolv_conf(&settings, true, false).starts_with("nameserver 127.0.0.53\n"));
     }
 
     #[test]
     fn what_is_asked_for_wins() {
         let mut settings = names("nameserver 192.0.2.53\nnameserver 127.0.0.1\nsearch a.example\n");
         assert_eq!(
-            resolv_conf(&settings, false),
+            resolv_conf(&settings, false, false),
             "nameserver 192.0.2.53\nsearch a.example\n"
         );
         settings.dns = vec!["9.9.9.9".parse().unwrap()];
         settings.search = vec![".".to_owned()];
-        assert_eq!(resolv_conf(&settings, false), "nameserver 9.9.9.9\n");
+        assert_eq!(resolv_conf(&settings, false, false), "nameserver 9.9.9.9\n");
+    }
+
+    #[test]
+    fn a_name_server_of_its_own_stands_in_for_the_hosts() {
+        let mut settings = names("nameserver 127.0.0.53\nsearch a.example\noptions edns0\n");
+        assert_eq!(
+            resolv_conf(&settings, false, true),
+            "nameserver 127.0.0.11\nsearch a.example\noptions edns0 ndots:0\n"
+        );
+        // The host's stub can be asked by the monitor, which stands in the host's network.
+        let stub = Upstream {
+            server: "127.0.0.53".parse().unwrap(),
+            inside: false,
+        };
+        assert_eq!(upstreams(&settings), [stub]);
+        settings.dns = vec!["9.9.9.9".parse().unwrap()];
+        settings.options = vec!["ndots:2".to_owned()];
+        assert!(upstreams(&settings)[0].inside);
+        assert!(resolv_conf(&settings, false, true).ends_with("options ndots:2\n"));
     }
 
     #[test]
@@ -237,8 +343,7 @@ mod tests {
         let mut settings = names("");
         settings.extra_hosts = vec![("db".to_owned(), "10.0.0.5".parse().unwrap())];
         settings.aliases = vec!["web".to_owned()];
-        let spec = NetworkSpec::Bridge(BridgeSpec::default_network(true, settings));
-        let files = files(&spec, "app.example", None);
+        let files = files(&NetworkSpec::bridge(true, settings), "app.example", &[]);
         let end = "10.0.0.5\tdb\n127.0.0.1\tapp.example app web\n";
         assert!(files.hosts.ends_with(end), "{}", files.hosts);
         assert_eq!(files.hostname, "app.example\n");

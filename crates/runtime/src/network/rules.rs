@@ -34,7 +34,36 @@ pub(super) fn ensure_outbound(record: &Record, fresh: bool, notices: &mut Vec<St
             )
         })),
     }
+    if record.subnet6.is_some() {
+        enable_ipv6_forwarding(notices);
+    }
     enabled
+}
+
+const FORWARDING6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+
+/// A machine that forwards IPv6 no longer takes its own routes from its router, unless it is told to.
+fn enable_ipv6_forwarding(notices: &mut Vec<String>) {
+    if !fs::read_to_string(FORWARDING6).is_ok_and(|text| text.trim() == "0") {
+        return;
+    }
+    for entry in fs::read_dir("/proc/sys/net/ipv6/conf")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let path = entry.path().join("accept_ra");
+        if fs::read_to_string(&path).is_ok_and(|text| text.trim() == "1") {
+            // The worst is that this device keeps its routes till they run out.
+            let _ = fs::write(&path, "2");
+        }
+    }
+    if let Err(error) = fs::write(FORWARDING6, "1") {
+        notices.push(format!(
+            "containers can't reach other machines by IPv6: forwarding is off and can't be switched on ({error}); \
+             run `sysctl -w net.ipv6.conf.all.forwarding=1`"
+        ));
+    }
 }
 
 /// An internal network has a rule too: nothing is routed to or from it.
@@ -62,34 +91,14 @@ fn ensure_rules(record: &Record, fresh: bool) -> Result<Option<String>, String> 
 }
 
 fn set_rules(record: &Record) -> Result<(), String> {
-    let (table, device) = (record.bridge.as_str(), record.bridge.as_str());
-    let (ip, subnet) = (Family::Ip, record.subnet);
+    let table = record.bridge.as_str();
     let mut batch = Batch::new();
-    // Made, removed and made again: so it holds these rules alone, whatever was there.
-    batch
-        .add_table(ip, table)
-        .delete_table(ip, table)
-        .add_table(ip, table);
-    batch.add_chain(ip, table, "forward", Hook::Forward);
-    let mut forward = |rule: Rule| {
-        batch.add_rule(ip, table, "forward", rule);
-    };
-    // Between containers; then answers; nothing else comes in but through published ports, which aren't forwarded.
-    forward(Rule::new().from_device(device).to_device(device).accept());
-    if record.internal {
-        forward(Rule::new().from_device(device).drop_packet());
-    } else {
-        forward(Rule::new().from_device(device).accept());
-        forward(Rule::new().to_device(device).established().accept());
-    }
-    forward(Rule::new().to_device(device).drop_packet());
-    if !record.internal {
-        batch.add_chain(ip, table, "postrouting", Hook::SourceNat);
-        let rule = Rule::new()
-            .from_network(subnet.base(), subnet.prefix())
-            .not_to_device(device)
-            .masquerade();
-        batch.add_rule(ip, table, "postrouting", rule);
+    let subnet = record.subnet;
+    let source = Rule::new().from_network(subnet.base(), subnet.prefix());
+    add_rules(&mut batch, Family::Ip, record, source);
+    if let Some(subnet6) = record.subnet6 {
+        let source = Rule::new().from_network6(subnet6.base(), subnet6.prefix());
+        add_rules(&mut batch, Family::Ip6, record, source);
     }
     let mut nftables = Nftables::open().map_err(|error| error.to_string())?;
     nftables
@@ -97,19 +106,60 @@ fn set_rules(record: &Record) -> Result<(), String> {
         .map_err(|error| format!("{error}: {}", error.source))
 }
 
-/// Removes the table, if there is one.
+/// The rules of one family; `source` holds for packets from the network.
+fn add_rules(batch: &mut Batch, family: Family, record: &Record, source: Rule) {
+    let (table, device) = (record.bridge.as_str(), record.bridge.as_str());
+    // Made, removed and made again: so it holds these rules alone, whatever was there.
+    batch
+        .add_table(family, table)
+        .delete_table(family, table)
+        .add_table(family, table);
+    batch.add_chain(family, table, "forward", Hook::Forward);
+    let mut forward = |rule: Rule| {
+        batch.add_rule(family, table, "forward", rule);
+    };
+    // Between containers; then answers and what a published port lets in; nothing else comes in.
+    let between = Rule::new().from_device(device).to_device(device);
+    if record.isolated {
+        forward(between.clone().translated().accept());
+        forward(between.drop_packet());
+    } else {
+        forward(between.accept());
+    }
+    if record.internal {
+        forward(Rule::new().from_device(device).drop_packet());
+    } else {
+        forward(Rule::new().from_device(device).accept());
+        forward(Rule::new().to_device(device).established().accept());
+        forward(Rule::new().to_device(device).translated().accept());
+    }
+    forward(Rule::new().to_device(device).drop_packet());
+    if !record.internal && !record.no_masquerade {
+        batch.add_chain(family, table, "postrouting", Hook::SourceNat);
+        batch.add_rule(
+            family,
+            table,
+            "postrouting",
+            source.not_to_device(device).masquerade(),
+        );
+    }
+}
+
+/// Removes the tables, if there are any.
 pub(super) fn remove_rules(record: &Record) -> Result<(), NetlinkError> {
     // Without netfilter there is no table.
     let Ok(mut nftables) = Nftables::open() else {
         return Ok(());
     };
-    if !nftables.has_table(Family::Ip, &record.bridge).unwrap_or(false) {
-        return Ok(());
+    for family in [Family::Ip, Family::Ip6] {
+        if nftables.has_table(family, &record.bridge).unwrap_or(false) {
+            let mut batch = Batch::new();
+            batch.delete_table(family, &record.bridge);
+            nftables.commit(
+                batch,
+                &format!("remove the packet filter table {}", record.bridge),
+            )?;
+        }
     }
-    let mut batch = Batch::new();
-    batch.delete_table(Family::Ip, &record.bridge);
-    nftables.commit(
-        batch,
-        &format!("remove the packet filter table {}", record.bridge),
-    )
+    Ok(())
 }

@@ -96,6 +96,8 @@ pub enum PublishError {
         /// The host's side as written.
         host: String,
     },
+    /// An `--expose` with a host's side.
+    Expose(String),
     /// The long form (`target=80,published=8080`) has a part that it doesn't know.
     Option(String),
 }
@@ -114,6 +116,7 @@ impl fmt::Display for PublishError {
                     "invalid ranges specified for container and host Ports: {container} and {host}"
                 )
             }
+            Self::Expose(text) => write!(f, "invalid port format for --expose: {text}"),
             Self::Option(text) => {
                 write!(
                     f,
@@ -207,6 +210,17 @@ pub fn parse_publish(text: &str) -> Result<Vec<PortMapping>, PublishError> {
             container: container.to_owned(),
             host: host.to_owned(),
         }),
+    }
+}
+
+/// Reads an `--expose` value: a port or a range, `80`, `80-82/udp`; each to be published on a port of the kernel's choice.
+///
+/// # Errors
+/// In Docker's words.
+pub fn parse_expose(text: &str) -> Result<Vec<PortMapping>, PublishError> {
+    match text.contains([':', '=']) {
+        true => Err(PublishError::Expose(text.to_owned())),
+        false => parse_publish(text),
     }
 }
 

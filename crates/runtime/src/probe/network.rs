@@ -49,7 +49,7 @@ fn bridges() -> Fact {
             .add_bridge("coiltest", [2, 0, 0, 0, 0, 1])
             .map_err(|error| full(&error))?;
         route
-            .add_veth("coiltest0", "coiltest1", None, None)
+            .add_veth("coiltest0", "coiltest1", None, None, None)
             .map_err(|error| full(&error))?;
         let find = |route: &mut Route, name: &str| {
             let link = route.link(name).map_err(|error| full(&error))?;

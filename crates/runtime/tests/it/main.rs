@@ -3,6 +3,7 @@
 mod attacks;
 mod commands;
 mod container;
+mod names;
 mod network;
 mod ports;
 mod probe;

@@ -3,8 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise stops there")]
 
 use coil_runtime::network::{
-    BridgeSpec, DEFAULT_NETWORK, NameSettings, NetworkError, NetworkSpec, NetworkState, attach, detach,
-    prepare, sweep,
+    BridgeSpec, DEFAULT_NETWORK, NetworkError, NetworkState, attach, detach, prepare, sweep,
 };
 use coil_runtime::ports::{Dialer, Forwarder, PortMapping, Protocol};
 use coil_sys::netlink::within_network;
@@ -57,14 +56,14 @@ fn tool(program: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn default_network() -> NetworkSpec {
-    NetworkSpec::Bridge(BridgeSpec::default_network(true, NameSettings::default()))
+fn default_network() -> BridgeSpec {
+    BridgeSpec::default_network(true)
 }
 
 fn named(network: &str) -> BridgeSpec {
     BridgeSpec {
         network: network.to_owned(),
-        ..BridgeSpec::default_network(true, NameSettings::default())
+        ..BridgeSpec::default_network(true)
     }
 }
 
@@ -72,10 +71,8 @@ fn all_alive(_: &str) -> bool {
     true
 }
 
-fn place(spec: &NetworkSpec, root: &Path, id: &str) -> NetworkState {
-    prepare(spec, root, id, &all_alive)
-        .unwrap()
-        .expect("a bridge network has a place")
+fn place(spec: &BridgeSpec, root: &Path, id: &str) -> NetworkState {
+    prepare(spec, &root.join(id), id, &all_alive).unwrap()
 }
 
 /// A container: a namespace on the default network.
@@ -103,7 +100,7 @@ fn other_machine() -> File {
     let net = new_namespace();
     let mut route = Route::open().unwrap();
     route
-        .add_veth("out0", "in0", Some(net.as_fd()), Some(1400))
+        .add_veth("out0", "in0", Some(net.as_fd()), Some(1400), None)
         .unwrap();
     let set = |route: &mut Route, name: &str, last: u8| {
         let index = route.link(name).unwrap().unwrap().index;
@@ -183,7 +180,7 @@ fn containers_of_a_network_reach_each_other_and_no_other_network() {
         let (_, from) = listener.accept().unwrap();
         assert_eq!(from.ip(), second.address, "no translation inside a network");
 
-        let other = place(&NetworkSpec::Bridge(named("other")), &root, "three");
+        let other = place(&named("other"), &root, "three");
         assert_ne!(other.bridge, first.bridge);
         assert!(!other.subnet.overlaps(first.subnet));
         let other_net = new_namespace();
@@ -205,10 +202,10 @@ fn an_internal_network_has_no_way_out() {
         let far = other_machine();
         let listener = inside(&far, || TcpListener::bind("192.0.2.9:0").unwrap());
         let address = listener.local_addr().unwrap();
-        let spec = NetworkSpec::Bridge(BridgeSpec {
+        let spec = BridgeSpec {
             internal: true,
             ..named("quiet")
-        });
+        };
         let state = place(&spec, &root, "one");
         let net = new_namespace();
         attach(&state, net.as_fd()).unwrap();
@@ -248,9 +245,7 @@ fn addresses_of_the_dead_are_taken_back() {
         let first = place(&default_network(), &root, "one");
         let second = place(&default_network(), &root, "two");
         let alive = |id: &str| id != "one";
-        let third = prepare(&default_network(), &root, "three", &alive)
-            .unwrap()
-            .unwrap();
+        let third = prepare(&default_network(), &root.join("three"), "three", &alive).unwrap();
         assert_eq!(third.address, first.address);
         // The dead one's clean-up comes late: it may not take what is another's now.
         detach(&first).unwrap();
@@ -318,21 +313,18 @@ fn the_subnet_keeps_clear_of_the_hosts_networks() {
             subnet: Some("10.213.9.0/24".parse().unwrap()),
             ..named("mine")
         };
-        let error = prepare(&NetworkSpec::Bridge(wanted), &root, "two", &all_alive).unwrap_err();
+        let error = prepare(&wanted, &root.join("two"), "two", &all_alive).unwrap_err();
         assert!(matches!(error, NetworkError::Overlap { .. }), "{error}");
         let wanted = BridgeSpec {
             subnet: Some("10.4.0.0/28".parse().unwrap()),
             address: Some(Ipv4Addr::new(10, 4, 0, 9)),
             ..named("mine")
         };
-        assert_eq!(
-            place(&NetworkSpec::Bridge(wanted.clone()), &root, "two").address,
-            Ipv4Addr::new(10, 4, 0, 9)
-        );
-        let error = prepare(&NetworkSpec::Bridge(wanted), &root, "three", &all_alive).unwrap_err();
+        assert_eq!(place(&wanted, &root, "two").address, Ipv4Addr::new(10, 4, 0, 9));
+        let error = prepare(&wanted, &root.join("three"), "three", &all_alive).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the address 10.4.0.9 belongs to the container two"
+            "Address already in use: 10.4.0.9 belongs to the container two"
         );
     });
 }
@@ -343,12 +335,12 @@ fn two_data_roots_have_two_bridges() {
         let (_directory, root) = run_root();
         let other_root = root.with_file_name("other");
         std::fs::create_dir(&other_root).unwrap();
-        let spec = NetworkSpec::Bridge(BridgeSpec::default_network(false, NameSettings::default()));
+        let spec = BridgeSpec::default_network(false);
         let first = place(&default_network(), &root, "one");
         let second = place(&spec, &other_root, "one");
         assert_ne!(first.bridge, second.bridge);
         assert!(!first.subnet.overlaps(second.subnet));
-        let error = prepare(&default_network(), &other_root, "two", &all_alive);
+        let error = prepare(&default_network(), &other_root.join("two"), "two", &all_alive);
         assert!(error.is_ok() || matches!(error, Err(NetworkError::Foreign { .. })));
     });
 }
@@ -392,9 +384,8 @@ fn a_firewall_that_drops_forwarded_packets_is_named() {
 
 #[test]
 fn names_of_networks_are_checked() {
-    for name in ["", "..", "a/b", ".x", "a b", &"x".repeat(65)] {
-        let spec = NetworkSpec::Bridge(named(name));
-        let error = prepare(&spec, Path::new("/nonexistent"), "one", &all_alive).unwrap_err();
+    for name in ["", "..", "a/b", ".x", "a b", &"x".repeat(129)] {
+        let error = prepare(&named(name), Path::new("/nonexistent/one"), "one", &all_alive).unwrap_err();
         assert!(matches!(error, NetworkError::Name(_)), "{name:?}");
     }
 }

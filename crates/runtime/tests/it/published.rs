@@ -4,7 +4,7 @@
 
 use crate::container::Container;
 use crate::rootless::{as_user, make_rootless};
-use coil_runtime::network::{BridgeSpec, NameSettings, NetworkSpec};
+use coil_runtime::network::{NameSettings, NetworkSpec};
 use coil_runtime::ports::{PortMapping, Protocol};
 use coil_runtime::state::Status;
 use coil_sys::netlink_route::Route;
@@ -84,7 +84,7 @@ fn greeting(container: &Container) -> String {
 }
 
 fn bridge() -> NetworkSpec {
-    NetworkSpec::Bridge(BridgeSpec::default_network(true, NameSettings::default()))
+    NetworkSpec::bridge(true, NameSettings::default())
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_container_on_a_bridge_is_reached_and_leaves_nothing() {
         let container = serving("0.0.0.0", bridge());
         let _started = container.started();
         assert_eq!(greeting(&container), "hello");
-        let place = container.state().network.unwrap();
+        let place = container.state().networks.remove(0);
         let mut direct = TcpStream::connect((place.address, 8080)).unwrap();
         let mut text = String::new();
         direct.read_to_string(&mut text).unwrap();

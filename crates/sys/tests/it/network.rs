@@ -55,7 +55,7 @@ fn a_bridge_and_a_pair_into_another_namespace() {
         route.add_address(address(bridge.index, 1)).unwrap();
         route.set_up(bridge.index, true).unwrap();
         route
-            .add_veth("outside", "eth0", Some(network().as_fd()), Some(1400))
+            .add_veth("outside", "eth0", Some(network().as_fd()), Some(1400), None)
             .unwrap();
         let outside = route.link("outside").unwrap().unwrap();
         route.join_bridge(outside.index, bridge.index).unwrap();
