@@ -13,6 +13,8 @@ pub mod error;
 pub mod executor;
 pub mod export;
 mod foreign_base;
+mod formats;
+mod hash_pins;
 pub mod image_config;
 mod image_python;
 mod image_system;

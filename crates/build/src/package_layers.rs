@@ -18,6 +18,8 @@ use serde_json::json;
 
 use crate::base::Base;
 use crate::error::PackError;
+use crate::formats::Formats;
+use crate::hash_pins;
 use crate::layer_writer::Layer;
 use crate::planning::PlannedLayer;
 use crate::request::Packer;
@@ -31,6 +33,8 @@ pub(crate) struct PackageSources {
     pub(crate) wheels: Vec<WheelRequest>,
     /// Packages of which a wheel must be built.
     pub(crate) builds: Vec<(Pinned, BuildSource)>,
+    /// Packages of which only files with certain hashes may be taken, by their wheel's file name.
+    hashed: BTreeMap<String, Pinned>,
 }
 
 /// What a wheel is built from.
@@ -43,10 +47,12 @@ pub(crate) enum BuildSource {
 }
 
 impl Packer<'_> {
-    /// The packages with their files: those of which a lock knows hashes alone are looked up.
+    /// The packages with their files: those of which a lock knows hashes alone are looked up, and so are the sources of those
+    /// that are to be built.
     pub(crate) fn with_files(
         &self,
         selected: &[Pinned],
+        formats: &Formats,
         notes: &mut Vec<String>,
     ) -> Result<Vec<Pinned>, PackError> {
         let client = IndexClient::new(self.store, self.fetcher, self.index);
@@ -92,10 +98,61 @@ impl Packer<'_> {
             }
         }
         notes.extend(client.notes());
+        self.add_sources(&mut filled, formats)?;
         Ok(filled)
     }
 
-    pub(crate) fn fetch(&self, wanted: &[WheelRequest]) -> Result<Vec<FetchedWheel>, PackError> {
+    /// Looks up the source distributions of packages that are to be built, where only wheels are known: uv tells no others.
+    pub(crate) fn add_sources(&self, packages: &mut [Pinned], formats: &Formats) -> Result<(), PackError> {
+        let client = IndexClient::new(self.store, self.fetcher, self.index);
+        let is_source = |artifact: &Artifact| artifact.kind == ArtifactKind::Sdist;
+        for package in packages {
+            let forced = package.direct.is_none() && formats.builds(package.name.as_ref());
+            let Some(version) = package.version.as_ref().filter(|_| forced) else {
+                continue;
+            };
+            if package.artifacts.iter().any(is_source) {
+                continue;
+            }
+            let found = client
+                .version_at(
+                    package.name.as_ref(),
+                    &version.to_string(),
+                    package.index.as_deref(),
+                )
+                .map_err(|error| PackError::Index(Box::new(error)))?;
+            let mut sources: Vec<Artifact> = found
+                .files
+                .into_iter()
+                .map(|file| Artifact {
+                    url: Some(file.url),
+                    sha256: file.sha256,
+                    size: file.size,
+                    ..Artifact::named(&file.filename)
+                })
+                .filter(is_source)
+                .collect();
+            // The usual format first, as installers have it.
+            sources.sort_by_key(|source| !source.filename.ends_with(".tar.gz"));
+            let fits = |digest: &Digest| package.hashes.is_empty() || package.hashes.contains(digest);
+            sources.retain(|source| source.sha256.as_ref().is_none_or(fits));
+            let source = sources.into_iter().next().ok_or_else(|| PackError::Setting {
+                message: format!(
+                    "{} is to be built, and has no source distribution that may be taken",
+                    package.title()
+                ),
+                help: Some(
+                    "leave it out of --no-binary (or no-binary of [tool.uv]), or choose another version"
+                        .into(),
+                ),
+            })?;
+            package.artifacts.push(source);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn fetch(&self, sources: &PackageSources) -> Result<Vec<FetchedWheel>, PackError> {
+        let wanted = &sources.wheels;
         let client = IndexClient::new(self.store, self.fetcher, self.index);
         let options = DownloadOptions {
             threads: CONNECTIONS,
@@ -104,6 +161,11 @@ impl Packer<'_> {
         let fetched = download(self.store, self.fetcher, &client, wanted, options, self.progress)
             .map_err(|error| PackError::Download(Box::new(error)))?;
         client.notes().iter().for_each(|note| self.progress.note(note));
+        for wheel in &fetched {
+            if let Some(package) = sources.hashed.get(&wheel.filename) {
+                hash_pins::check(package, &wheel.filename, &wheel.sha256)?;
+            }
+        }
         Ok(fetched)
     }
 
@@ -252,7 +314,7 @@ pub(crate) fn sources_of(
     selected: &[Pinned],
     target: &Target,
     lock_dir: &Path,
-    no_binary: &[String],
+    formats: &Formats,
 ) -> Result<PackageSources, PackError> {
     let ranks = target.tag_ranks();
     let mut sources = PackageSources::default();
@@ -260,9 +322,7 @@ pub(crate) fn sources_of(
         if is_virtual(package) {
             continue;
         }
-        let forced = no_binary
-            .iter()
-            .any(|name| name == ":all:" || *name == *package.name.as_ref());
+        let forced = formats.builds(package.name.as_ref());
         let sdist = package
             .artifacts
             .iter()
@@ -275,6 +335,7 @@ pub(crate) fn sources_of(
         let artifact = match choose(package, target, &ranks)? {
             Choice::Wheel(artifact) => artifact,
             Choice::Sdist(artifact) => {
+                formats.may_build(package.name.as_ref())?;
                 let source = BuildSource::Archive(artifact.clone());
                 sources.builds.push((package.clone(), source));
                 continue;
@@ -284,6 +345,10 @@ pub(crate) fn sources_of(
                 continue;
             }
         };
+        if !package.hashes.is_empty() {
+            let known = package.clone();
+            sources.hashed.insert(artifact.filename.clone(), known);
+        }
         let local = artifact
             .path
             .as_ref()

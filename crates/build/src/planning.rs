@@ -24,11 +24,12 @@ use crate::base::Base;
 use crate::base_choice::{BaseChoice, unknown_base};
 use crate::disk_files::DiskFiles;
 use crate::error::PackError;
+use crate::hash_pins::HashPins;
 use crate::import_check::{self, Importable};
 use crate::layer_writer::Layer;
 use crate::lock_file::LockFile;
 use crate::platform_layers::{BaseSource, PlatformParts};
-use crate::project_index::{login_notes, take_logins};
+use crate::project_index::{formats, login_notes, take_logins};
 use crate::project_package::{image_name, install_files};
 use crate::recorder::{Reads, Recorder};
 use crate::request::{Chosen, PackRequest, Packer};
@@ -36,7 +37,7 @@ use crate::source_build::build_settings;
 
 /// Records of plans. The number changes whenever the same project would be planned otherwise.
 const PLANS: &str = "pack-plan-v1";
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Everything of an image but the app itself, for each platform.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -198,7 +199,8 @@ impl Packer<'_> {
             request.epoch,
             &request.wishes,
             (&request.apt, request.auto_apt),
-            (&request.build_apt, request.build_network, &request.no_binary),
+            (&request.build_apt, request.build_network),
+            (&request.no_binary, &request.only_binary),
             request.no_bytecode,
         );
         let text = format!(
@@ -248,7 +250,8 @@ impl Packer<'_> {
         let mut lock = LockFile::read(files, request.locked)?;
         let archive = Archive::new(self.fetcher.clone(), self.store.clone(), (self.sources)())
             .allow_expired(self.allow_expired);
-        let build = build_settings(request, pyproject.as_ref());
+        let formats = formats(project, files)?;
+        let build = build_settings(request, pyproject.as_ref(), formats);
         let wanted = pyproject.as_ref().and_then(|project| project.coil.bytecode);
         let bytecode = !request.no_bytecode && wanted != Some(false);
         let mut platforms = Vec::new();
@@ -264,6 +267,7 @@ impl Packer<'_> {
                 Packages::Locked(packages) => packages,
                 Packages::Unresolved(input) => {
                     let input = self.whole_input(*input, project, files)?;
+                    let hashes = HashPins::read(&input, &packages_from);
                     lock.packages(&target, &input.digest(), &packages_from, || {
                         let interpreter = self.resolving_interpreter(request, &archive, &source)?;
                         let parts = PlatformParts {
@@ -275,7 +279,8 @@ impl Packer<'_> {
                             build: &build,
                             bytecode,
                         };
-                        self.resolving(request, &parts, &input.requirements, &|places, text| {
+                        let texts = (input.requirements.as_str(), input.constraints.as_str());
+                        let mut found = self.resolving(request, &parts, texts, &|places, text| {
                             let input = ResolutionInput {
                                 requirements: text.to_owned(),
                                 ..input.clone()
@@ -287,7 +292,11 @@ impl Packer<'_> {
                                 .unwrap_or_else(PoisonError::into_inner)
                                 .extend(warnings);
                             Ok(packages)
-                        })
+                        })?;
+                        // Before the hashes: a source may be the one file that they allow.
+                        self.add_sources(&mut found, &build.formats)?;
+                        hashes.hold(&mut found, &target)?;
+                        Ok(found)
                     })?
                 }
             };

@@ -106,10 +106,10 @@ impl Packer<'_> {
             bytecode,
         } = *parts;
         let sources = sources_of(
-            &self.with_files(selected, notes)?,
+            &self.with_files(selected, &build.formats, notes)?,
             target,
             lock_dir,
-            &build.no_binary,
+            &build.formats,
         )?;
         let plan = PackPlan {
             arch: target.arch,
@@ -139,7 +139,7 @@ impl Packer<'_> {
                     }
                     Made::Base(Box::new(base))
                 }
-                PackOp::Fetch => Made::Wheels(self.fetch(&sources.wheels)?),
+                PackOp::Fetch => Made::Wheels(self.fetch(&sources)?),
                 PackOp::Build => {
                     Made::Wheels(self.built_wheels(request, parts, base_of(inputs)?, &sources)?)
                 }

@@ -13,6 +13,7 @@ use coil_wheel::index::{
 };
 
 use crate::error::PackError;
+use crate::formats::Formats;
 use crate::request::Packer;
 
 /// uv's own file beside or above a project.
@@ -221,7 +222,10 @@ impl Packer<'_> {
     ) -> Result<ResolutionInput, PackError> {
         let ours = |key: &str| {
             let first = key.split('.').next().unwrap_or(key);
+            // What is built is no concern of uv's: it resolves with builds disabled, and Formats holds the rest.
+            let formats = ["no-binary", "no-binary-package", "no-build", "no-build-package"];
             ["exclude-newer", "exclude-newer-package", "index-strategy"].contains(&first)
+                || formats.contains(&first)
         };
         if let Some((uv, ..)) = uv_toml(files, &project.lock_dir)? {
             // uv passes over [tool.uv] where there is a uv.toml, but for the sources.
@@ -233,6 +237,29 @@ impl Packer<'_> {
         input.uv.settings.extend(self.index.resolution_inputs());
         Ok(input)
     }
+}
+
+/// What a project's own files say of formats.
+pub(crate) fn formats(project: &Project, files: &dyn ProjectFiles) -> Result<Formats, PackError> {
+    let mut formats = Formats::default();
+    match uv_toml(files, &project.lock_dir)? {
+        Some((uv, found_in, _)) => formats.uv(&uv, &found_in),
+        None => {
+            if !project.lock_dir.is_empty() {
+                let path = format!("{}/pyproject.toml", project.lock_dir);
+                if let Some(text) = files.read_text(&path).map_err(Diagnostic::from)? {
+                    formats.uv(&coil_python::PyProject::parse(&path, &text)?.uv, &path);
+                }
+            }
+            if let Some(pyproject) = &project.pyproject {
+                formats.uv(&pyproject.uv, &pyproject.file);
+            }
+        }
+    }
+    if let ProjectLock::Requirements(file) = &project.lock {
+        formats.requirements(&file.index, &file.file);
+    }
+    Ok(formats)
 }
 
 /// A project's or its workspace's `uv.toml`, with its path and folder.

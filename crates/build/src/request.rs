@@ -47,6 +47,8 @@ pub struct PackRequest {
     pub build_network: bool,
     /// Packages that are built from their sources even where a wheel fits; `:all:` for every one.
     pub no_binary: Vec<String>,
+    /// Packages that are never built; `:all:` for every one.
+    pub only_binary: Vec<String>,
     /// What of the project's lock is packed: extras, groups, the workspace's member.
     pub wishes: ProjectWishes,
     /// Whether the image ships no bytecode, even where `[tool.coil]` doesn't say so.

@@ -20,13 +20,14 @@ use serde_json::{Value, json};
 
 use crate::base::{self, Base, layer_type, ownership};
 use crate::error::PackError;
+use crate::formats::Formats;
 use crate::layer_writer::Layer;
 use crate::package_layers::{BuildSource, PackageSources, sources_of};
 use crate::platform_layers::{BaseSource, PlatformParts};
 use crate::request::{PackRequest, Packer};
 use crate::source_build_direct::DirectLine;
 use crate::source_build_failure::Reason;
-use crate::source_build_resolve::{Attempt, needs_build};
+use crate::source_build_resolve::{Asked, Attempt, needs_build};
 use crate::source_build_run::{FOLDER, LEGACY, Room, Run, Unpacked, ownership_is_ours};
 use crate::source_build_source::{Place, Source, failure, file_digest, title};
 
@@ -63,34 +64,27 @@ pub(crate) struct BuildSettings {
     pub(crate) apt: Vec<String>,
     /// Whether builds reach the network.
     pub(crate) network: bool,
-    /// Packages that are built even where a wheel fits; `:all:` for every one.
-    pub(crate) no_binary: Vec<String>,
+    /// Which packages are built even where a wheel fits, and which never.
+    pub(crate) formats: Formats,
 }
 
 /// What a request and `[tool.coil]` say about builds.
-pub(crate) fn build_settings(request: &PackRequest, pyproject: Option<&PyProject>) -> BuildSettings {
+pub(crate) fn build_settings(
+    request: &PackRequest,
+    pyproject: Option<&PyProject>,
+    mut formats: Formats,
+) -> BuildSettings {
     let coil = pyproject.map(|file| &file.coil);
     let mut apt: Vec<String> = coil.map(|coil| coil.build_apt.clone()).unwrap_or_default();
     apt.extend(request.build_apt.iter().cloned());
     apt.sort();
     apt.dedup();
-    let mut no_binary: Vec<String> = request
-        .no_binary
-        .iter()
-        .map(|name| no_binary_name(name))
-        .collect();
-    no_binary.sort();
+    formats.only_binary(&request.only_binary, "--only-binary");
+    formats.no_binary(&request.no_binary);
     BuildSettings {
         apt,
         network: request.build_network || coil.is_some_and(|coil| coil.build_network),
-        no_binary,
-    }
-}
-
-fn no_binary_name(text: &str) -> String {
-    match text {
-        ":all:" => text.to_owned(),
-        name => normalise(name),
+        formats,
     }
 }
 
@@ -133,7 +127,7 @@ impl Packer<'_> {
         &self,
         request: &PackRequest,
         parts: &PlatformParts<'_>,
-        requirements: &str,
+        (requirements, constraints): (&str, &str),
         attempt: &Attempt<'_>,
     ) -> Result<Vec<Pinned>, PackError> {
         let lines: Vec<String> = requirements.lines().map(|line| line.trim().to_owned()).collect();
@@ -151,7 +145,11 @@ impl Packer<'_> {
         let base = self.base(request, parts.archive, parts.base)?;
         let builder = Builder::new(self, request, parts, &base)?;
         let first = std::cell::Cell::new(first);
-        builder.resolving(&lines, &mut Vec::new(), &|places, text| match first.take() {
+        let asked = Asked {
+            requirements: &lines,
+            constraints,
+        };
+        builder.resolving(&asked, &mut Vec::new(), &|places, text| match first.take() {
             Some(error) => Err(error),
             None => attempt(places, text),
         })
@@ -443,13 +441,14 @@ impl<'a> Builder<'a> {
         }
         let target = self.base.target()?;
         let pinned = self.resolve_requirements(requires, &target, stack)?;
+        let formats = Formats::default();
         let sources = sources_of(
-            &self.packer.with_files(&pinned, &mut Vec::new())?,
+            &self.packer.with_files(&pinned, &formats, &mut Vec::new())?,
             &target,
             self.parts.lock_dir,
-            &[],
+            &formats,
         )?;
-        let mut wheels = self.packer.fetch(&sources.wheels)?;
+        let mut wheels = self.packer.fetch(&sources)?;
         for (package, source) in &sources.builds {
             wheels.push(self.wheel(package, source, stack)?);
         }

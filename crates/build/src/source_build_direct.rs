@@ -4,11 +4,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 
+use coil_oci::Digest;
 use coil_python::{Direct, MarkerTree, PackageName, Pinned, Target, without_credentials};
 use coil_wheel::download::FetchedWheel;
 use coil_wheel::filename::DistributionName;
 
 use crate::error::PackError;
+use crate::hash_pins::{hashes_of, without_hashes};
 use crate::package_layers::BuildSource;
 use crate::source_build::{Builder, UNNAMED};
 use crate::source_build_failure::Reason;
@@ -26,12 +28,15 @@ pub(crate) struct DirectLine {
     marker: String,
     /// Where it leads; the commit of a repository is still what was asked for.
     direct: Direct,
+    /// The hashes of which its file must have one.
+    hashes: Vec<Digest>,
 }
 
 impl DirectLine {
     /// Reads a line; none for one that asks an index, for a wheel, and for the project itself.
     pub(crate) fn read(line: &str, root: &Path) -> Option<DirectLine> {
-        let line = line.split(" --hash=").next().unwrap_or(line).trim();
+        let hashes = hashes_of(line);
+        let line = without_hashes(line);
         let (line, editable) = match line.strip_prefix("-e ") {
             Some(rest) => (rest.trim(), true),
             None => (line, false),
@@ -57,6 +62,7 @@ impl DirectLine {
             extras: extras.to_owned(),
             marker: marker.trim().to_owned(),
             direct,
+            hashes,
         })
     }
 
@@ -171,6 +177,8 @@ impl Builder<'_> {
             {
                 package.name = name;
             }
+            package.direct = Some(found.direct.clone());
+            package.hashes = found.hashes;
             let direct = self.with_commit(&package, found.direct)?;
             package.direct = Some(direct.clone());
             let wheel = self.wheel(&package, &BuildSource::Tree, stack)?;
@@ -203,7 +211,7 @@ impl Builder<'_> {
         let is_whole = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
         let commit = match is_whole {
             true => commit,
-            false => commit_of(package, &url, &commit)?,
+            false => self.commit_of(package, &url, &commit)?,
         };
         Ok(Direct::Git {
             url,
@@ -223,52 +231,134 @@ fn name_of(package: &Pinned, wheel: &FetchedWheel) -> Result<PackageName, PackEr
         })
 }
 
-/// Asks a repository what a branch or a tag stands for.
-fn commit_of(package: &Pinned, url: &str, wanted: &str) -> Result<String, PackError> {
-    let plain = without_credentials(url);
-    let fetch = |what: String, help: &str| {
-        let help = help.to_owned();
-        failure(package, Reason::Fetch { what, help })
-    };
-    let peeled = format!("{wanted}^{{}}");
-    let output = Command::new("git")
-        .args([
-            "-c",
-            "protocol.ext.allow=never",
-            "ls-remote",
-            "--",
-            url,
-            wanted,
-            &peeled,
-        ])
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .stdin(Stdio::null())
-        .output();
-    let output = match output {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let what = format!("it comes from {plain}, and there is no `git` on this machine");
-            return Err(fetch(what, "install git (`apt-get install git`)"));
+impl Builder<'_> {
+    /// Asks a repository what a branch, a tag or the beginning of a commit stands for.
+    fn commit_of(&self, package: &Pinned, url: &str, wanted: &str) -> Result<String, PackError> {
+        let plain = without_credentials(url);
+        let fetch = |what: String, help: &str| {
+            let help = help.to_owned();
+            failure(package, Reason::Fetch { what, help })
+        };
+        let peeled = format!("{wanted}^{{}}");
+        let output = git(&["ls-remote", "--", url, wanted, &peeled]);
+        let output = match output {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let what = format!("it comes from {plain}, and there is no `git` on this machine");
+                return Err(fetch(what, "install git (`apt-get install git`)"));
+            }
+            other => other.map_err(PackError::disk("running git"))?,
+        };
+        if !output.status.success() {
+            let words = String::from_utf8_lossy(&output.stderr).replace(url, &plain);
+            let words = words
+                .lines()
+                .find_map(|line| line.strip_prefix("fatal: "))
+                .or(words.lines().next())
+                .unwrap_or("nothing");
+            let help = match [
+                "Authentication failed",
+                "could not read Username",
+                "Permission denied",
+            ]
+            .iter()
+            .any(|sign| words.contains(sign))
+            {
+                true => "git has no login for it: set up a credential helper, or an SSH key",
+                false => "look whether the repository is still there, and reachable from here",
+            };
+            return Err(fetch(format!("git says of {plain}: {words}"), help));
         }
-        other => other.map_err(PackError::disk("running git"))?,
-    };
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let commits: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once('\t')).collect();
-    // A tag of its own kind leads to the commit by its second line.
-    let best = commits
-        .iter()
-        .find(|(_, name)| name.ends_with("^{}"))
-        .or_else(|| commits.first());
-    best.map(|(commit, _)| (*commit).to_owned()).ok_or_else(|| {
-        let words = String::from_utf8_lossy(&output.stderr).replace(url, &plain);
-        let words = words.lines().last().unwrap_or("there is no such branch or tag");
-        let what = format!("{plain} does not tell what `{wanted}` is: {words}");
-        fetch(what, "name a branch, a tag or a whole commit that is there")
+        if let Some(commit) = best_commit(&String::from_utf8_lossy(&output.stdout), wanted) {
+            return Ok(commit);
+        }
+        let short = (4..40).contains(&wanted.len()) && wanted.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if let (true, Some(commit)) = (short, self.whole_commit(url, wanted)?) {
+            return Ok(commit);
+        }
+        let what = format!("{plain} has no branch, tag or commit `{wanted}`");
+        Err(fetch(what, "name a branch, a tag or a commit that is there"))
+    }
+
+    /// The commit that begins like this; only the repository's whole history can tell.
+    fn whole_commit(&self, url: &str, beginning: &str) -> Result<Option<String>, PackError> {
+        let store = self.packer.store;
+        let folder = store.temp_path().map_err(PackError::disk("making a folder"))?;
+        let place = folder.display().to_string();
+        let asking = || -> std::io::Result<Option<String>> {
+            for words in [
+                &["init", "-q", "--bare", &place][..],
+                &[
+                    "-C",
+                    &place,
+                    "fetch",
+                    "-q",
+                    "--filter=tree:0",
+                    url,
+                    "+refs/*:refs/*",
+                ],
+            ] {
+                if !git(words)?.status.success() {
+                    return Ok(None);
+                }
+            }
+            let name = format!("{beginning}^{{commit}}");
+            let found = git(&["-C", &place, "rev-parse", "-q", "--verify", &name])?;
+            let text = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+            Ok((found.status.success() && text.len() == 40).then_some(text))
+        };
+        let found = asking();
+        let _ = store.remove_folder(&folder);
+        found.map_err(PackError::disk("running git"))
+    }
+}
+
+fn git(arguments: &[&str]) -> std::io::Result<std::process::Output> {
+    Command::new("git")
+        .args(["-c", "protocol.ext.allow=never", "-c", "core.hooksPath=/dev/null"])
+        .args(arguments)
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("LC_ALL", "C")
+        .env_remove("GIT_DIR")
+        .env_remove("GIT_WORK_TREE")
+        .stdin(Stdio::null())
+        .output()
+}
+
+/// What a name stands for in the answer of `git ls-remote`, which also lists what only ends like it: the branch, then the tag.
+fn best_commit(listed: &str, wanted: &str) -> Option<String> {
+    let names = [
+        format!("refs/heads/{wanted}"),
+        format!("refs/tags/{wanted}^{{}}"),
+        format!("refs/tags/{wanted}"),
+        format!("{wanted}^{{}}"),
+        wanted.to_owned(),
+    ];
+    names.iter().find_map(|name| {
+        let lines = listed.lines().filter_map(|line| line.split_once('\t'));
+        let mut found = lines.filter(|(_, known)| known == name);
+        found.next().map(|(commit, _)| commit.to_owned())
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_the_branch_or_the_tag_and_nothing_that_ends_like_it() {
+        let listed = "1\trefs/heads/feature/main\n2\trefs/heads/main\n3\trefs/tags/main\n4\trefs/tags/v1\n5\trefs/tags/v1^{}\n\
+                      6\trefs/pull/7/head\n7\tHEAD\n8\trefs/remotes/x/HEAD\n";
+        for (wanted, commit) in [
+            ("main", Some("2")),
+            ("feature/main", Some("1")),
+            ("v1", Some("5")),
+            ("refs/pull/7/head", Some("6")),
+            ("HEAD", Some("7")),
+            ("head", None),
+        ] {
+            assert_eq!(best_commit(listed, wanted).as_deref(), commit, "{wanted}");
+        }
+    }
 
     #[test]
     fn lines_that_lead_to_sources() {

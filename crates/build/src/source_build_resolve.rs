@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::str::FromStr;
 
+use coil_oci::Digest;
 use coil_python::uv_settings::UvResolution;
 use coil_python::{
     Artifact, ArtifactKind, PackageName, Pinned, Pylock, Requirement, Target, Version, VersionOrUrl,
@@ -16,6 +17,7 @@ use coil_wheel::index::IndexClient;
 use coil_wheel::resolve::{ResolveError, ResolveRequest, find_uv, resolve};
 
 use crate::error::PackError;
+use crate::hash_pins::{hashes_of, refusal, without_hashes};
 use crate::package_layers::BuildSource;
 use crate::source_build::Builder;
 
@@ -30,13 +32,13 @@ impl Builder<'_> {
     /// What the lines name by its place is built before. `attempt` resolves lines with these folders of wheels besides.
     pub(crate) fn resolving(
         &self,
-        requirements: &[String],
+        asked: &Asked<'_>,
         stack: &mut Vec<String>,
         attempt: &Attempt<'_>,
     ) -> Result<Vec<Pinned>, PackError> {
         let mut built: BTreeMap<PackageName, (Pinned, FetchedWheel)> = BTreeMap::new();
         let offered = Offered::new(self)?;
-        let direct = self.direct_lines(requirements, &offered, stack)?;
+        let direct = self.direct_lines(asked.requirements, &offered, stack)?;
         let requirements = direct.lines.as_slice();
         let text: String = requirements.iter().map(|line| format!("{line}\n")).collect();
         let mut places: Vec<String> = Vec::new();
@@ -59,7 +61,9 @@ impl Builder<'_> {
                 if built.contains_key(&name) || built.len() >= MOST {
                     continue;
                 }
-                let Some(package) = self.newest_source(&name, requirements, words)? else {
+                self.parts.build.formats.may_build(name.as_ref())?;
+                let lines: Vec<&str> = asked.lines().collect();
+                let Some(package) = self.newest_source(&name, &lines, words)? else {
                     continue;
                 };
                 let Some(artifact) = package.artifacts.first().cloned() else {
@@ -86,7 +90,11 @@ impl Builder<'_> {
     ) -> Result<Vec<Pinned>, PackError> {
         let packer = self.packer;
         let interpreter = packer.resolving_interpreter(self.request, self.parts.archive, self.parts.base)?;
-        self.resolving(requires, stack, &|places, text| {
+        let asked = Asked {
+            requirements: requires,
+            constraints: "",
+        };
+        self.resolving(&asked, stack, &|places, text| {
             self.uv(text, target, &interpreter, places)
         })
     }
@@ -128,7 +136,7 @@ impl Builder<'_> {
     fn newest_source(
         &self,
         name: &PackageName,
-        requirements: &[String],
+        lines: &[&str],
         words: &str,
     ) -> Result<Option<Pinned>, PackError> {
         let packer = self.packer;
@@ -139,6 +147,8 @@ impl Builder<'_> {
             .map_err(|error| PackError::Index(Box::new(error)))?;
         let ranks = target.tag_ranks();
         let python = target.python.to_pep440();
+        let (direct, hashes) = told_by(name, lines);
+        let mut refused = false;
         let mut versions: BTreeMap<Version, (Option<Artifact>, bool)> = BTreeMap::new();
         for file in found.files.iter().filter(|file| file.yanked.is_none()) {
             let fits = file
@@ -169,6 +179,13 @@ impl Builder<'_> {
                         WheelName::parse(&file.filename).is_ok_and(|wheel| wheel.rank(&ranks).is_some());
                     entry.1 |= fits;
                 }
+                // A hash that the index doesn't tell is compared when the file is there.
+                ArtifactKind::Sdist
+                    if !hashes.is_empty()
+                        && file.sha256.as_ref().is_some_and(|hash| !hashes.contains(hash)) =>
+                {
+                    refused = true;
+                }
                 // The usual format first, as installers have it.
                 ArtifactKind::Sdist if entry.0.is_none() || file.filename.ends_with(".tar.gz") => {
                     entry.0 = Some(artifact);
@@ -176,29 +193,54 @@ impl Builder<'_> {
                 ArtifactKind::Sdist => {}
             }
         }
-        let direct = asked(name, requirements);
         let mut all = direct.clone();
         all.extend(told(name, words));
         let newest = |wanted: &[VersionSpecifiers], pre: bool| {
-            versions.iter().rev().find(|(version, _)| {
+            let usable = |source: &Option<Artifact>| hashes.is_empty() || source.is_some();
+            let mut usable = versions.iter().rev().filter(|(_, (source, _))| usable(source));
+            usable.find(|(version, _)| {
                 (pre || !version.any_prerelease()) && wanted.iter().all(|wanted| wanted.contains(version))
             })
         };
         let best = newest(&all, false)
             .or_else(|| newest(&direct, false))
             .or_else(|| newest(&direct, true));
+        if best.is_none() && refused {
+            let message = format!("no source distribution of {name} has a hash that the requirements allow");
+            return Err(refusal(
+                message,
+                "write the hashes again, if the change was meant",
+            ));
+        }
         Ok(match best {
             Some((version, (Some(artifact), false))) => Some(Pinned {
                 name: name.clone(),
                 version: Some(version.clone()),
                 artifacts: vec![artifact.clone()],
-                hashes: Vec::new(),
+                hashes,
                 index: None,
                 extras: Default::default(),
                 direct: None,
             }),
             _ => None,
         })
+    }
+}
+
+/// What is to be resolved.
+pub(crate) struct Asked<'a> {
+    /// Lines of requirements.
+    pub(crate) requirements: &'a [String],
+    /// Lines that only limit versions.
+    pub(crate) constraints: &'a str,
+}
+
+impl Asked<'_> {
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        self.requirements
+            .iter()
+            .map(String::as_str)
+            .chain(self.constraints.lines().map(str::trim))
     }
 }
 
@@ -280,17 +322,21 @@ fn named(words: &str) -> Vec<PackageName> {
     names
 }
 
-/// What the requirements themselves say of a package's version.
-fn asked(name: &PackageName, requirements: &[String]) -> Vec<VersionSpecifiers> {
-    requirements
-        .iter()
-        .filter_map(|line| Requirement::from_str(line).ok())
-        .filter(|requirement| requirement.name == *name)
-        .filter_map(|requirement| match requirement.version_or_url {
-            Some(VersionOrUrl::VersionSpecifier(wanted)) => Some(wanted),
-            _ => None,
-        })
-        .collect()
+/// What the requirements and constraints themselves say of a package's version, and the hashes that they allow.
+fn told_by(name: &PackageName, lines: &[&str]) -> (Vec<VersionSpecifiers>, Vec<Digest>) {
+    let (mut versions, mut hashes) = (Vec::new(), Vec::new());
+    for line in lines {
+        let Ok(requirement) = Requirement::from_str(without_hashes(line)) else {
+            continue;
+        };
+        if requirement.name == *name {
+            if let Some(VersionOrUrl::VersionSpecifier(wanted)) = requirement.version_or_url {
+                versions.push(wanted);
+            }
+            hashes.extend(hashes_of(line));
+        }
+    }
+    (versions, hashes)
 }
 
 /// What uv says that others ask of a package's version: `depends on NAME>=1,<2`.
@@ -325,9 +371,9 @@ mod tests {
             told.iter().map(ToString::to_string).collect::<Vec<_>>(),
             [">=2.2.0"]
         );
-        assert_eq!(
-            asked(&name, &["mysqlclient<2 ; python_version > '3'".into()]).len(),
-            1
-        );
+        let hash = format!("sha256:{}", "1".repeat(64));
+        let line = format!("mysqlclient<2 ; python_version > '3' --hash={hash}");
+        let (versions, hashes) = told_by(&name, &[&line, "other==1"]);
+        assert_eq!((versions.len(), hashes.len()), (1, 1));
     }
 }

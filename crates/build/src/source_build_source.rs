@@ -12,6 +12,7 @@ use coil_python::{Artifact, Direct, Pinned};
 
 use crate::app_tree::{AppTree, Selection, scan};
 use crate::error::PackError;
+use crate::hash_pins;
 use crate::request::Packer;
 use crate::source_build::UNNAMED;
 use crate::source_build_failure::{Reason, SourceBuildFailure};
@@ -136,6 +137,7 @@ impl Packer<'_> {
         subdirectory: String,
     ) -> Result<Source, PackError> {
         let (path, digest) = self.archive_file(package, artifact, lock_dir)?;
+        hash_pins::check(package, &artifact.filename, &digest)?;
         Ok(Source {
             digest,
             place: Place::Archive(path),
@@ -158,6 +160,10 @@ impl Packer<'_> {
             (!path.contains("://")).then(|| lock_dir.join(path))
         });
         if let Some(path) = local {
+            if !path.exists() {
+                let what = format!("there is no file or folder {}", path.display());
+                return Err(fetch(what, "mend the path, or leave the requirement out".into()));
+            }
             let digest = file_digest(&path).map_err(|source| PackError::Read {
                 path: path.clone(),
                 source,

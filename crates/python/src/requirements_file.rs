@@ -333,7 +333,10 @@ impl Reader<'_> {
             return Err(here(Diagnostic::new(
                 Problem::Unreadable,
                 format!("there is no file {file}"),
-            )));
+            ))
+            .help(
+                "paths start from the folder of the file that names them: mend the line, or add the file",
+            ));
         };
         self.trail.push(file.to_owned());
         if !self.found.files.iter().any(|known| known == file) {
@@ -499,6 +502,21 @@ impl Reader<'_> {
                     ));
                 }
             }
+        }
+        let known = |hash: &String| Digest::parse(hash).is_ok();
+        if hashes
+            .iter()
+            .any(|hash| hash.starts_with("sha256:") && !known(hash))
+        {
+            return Err(wrong(file, line, "a sha256 hash has 64 hexadecimal digits"));
+        }
+        if !hashes.is_empty() && !hashes.iter().any(known) {
+            return Err(wrong(
+                file,
+                line,
+                "none of its hashes is a sha256, and only these are checked",
+            )
+            .help("write them again: `uv pip compile --generate-hashes` has sha256 for all"));
         }
         let what = if editable || is_location(text) {
             unnamed(file, text, editable).map_err(|what| wrong(file, line, &what))?

@@ -4,6 +4,8 @@ use super::*;
 use crate::project_files::MemoryFiles;
 use coil_oci::Arch;
 
+const ONE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+
 fn read(files: &[(&str, &str)]) -> Result<RequirementsFile, Diagnostic> {
     let memory = files.iter().fold(MemoryFiles::new(), |memory, (path, text)| {
         memory.with(path, *text)
@@ -34,12 +36,12 @@ fn entries() {
             ],
         ),
         (
-            "flask==3.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n",
-            vec!["flask==3.0 --hash=sha256:aa --hash=sha256:bb"],
+            &format!("flask==3.0 \\\n    --hash=sha256:{ONE} \\\n    --hash=sha512:bb\n"),
+            vec![&*format!("flask==3.0 --hash=sha256:{ONE} --hash=sha512:bb")],
         ),
         (
-            "flask==3.0 \\\n # between\n    --hash=sha256:aa\nsix\n",
-            vec!["flask==3.0 --hash=sha256:aa", "six"],
+            &format!("flask==3.0 \\\n # between\n    --hash=sha256:{ONE}\nsix\n"),
+            vec![&*format!("flask==3.0 --hash=sha256:{ONE}"), "six"],
         ),
         (
             "pkg @ https://x.org/pkg-1-py3-none-any.whl\n",
@@ -111,7 +113,8 @@ fn mistakes() {
         ),
         (
             "-r missing.txt\n",
-            "error: there is no file missing.txt\n  --> requirements.txt:1: -r missing.txt",
+            "error: there is no file missing.txt\n  --> requirements.txt:1: -r missing.txt\nhelp: paths start from the folder of the file that names them: \
+             mend the line, or add the file",
         ),
         (
             "--indx-url x\n",
@@ -120,6 +123,15 @@ fn mistakes() {
         (
             "a==1 --hash=md5\n",
             "error: `--hash` must be like sha256:0123…\n  --> requirements.txt:1: a==1 --hash=md5",
+        ),
+        (
+            "a==1 --hash=sha256:aa\n",
+            "error: a sha256 hash has 64 hexadecimal digits\n  --> requirements.txt:1: a==1 --hash=sha256:aa",
+        ),
+        (
+            "a==1 --hash=sha512:aa\n",
+            "error: none of its hashes is a sha256, and only these are checked\n  --> requirements.txt:1: a==1 --hash=sha512:aa\n\
+             help: write them again: `uv pip compile --generate-hashes` has sha256 for all",
         ),
         (
             "https://${NOPE}@x.org/a.whl\n",
@@ -160,8 +172,8 @@ fn a_hashed_file_is_a_lock() {
     assert_eq!(pinned[0].hashes.len(), 1);
     for text in [
         "flask==3.0\n",
-        "flask>=3 --hash=sha256:aa\n",
-        "flask==3.* --hash=sha256:aa\n",
+        &format!("flask>=3 --hash=sha256:{ONE}\n"),
+        &format!("flask==3.* --hash=sha256:{ONE}\n"),
         "-e .\n",
         "flask\n",
     ] {

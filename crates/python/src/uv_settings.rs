@@ -71,13 +71,15 @@ impl UvResolution {
 }
 
 /// The settings that decide what uv resolves, apart from indices: they are handed on as they are.
-const RESOLUTION: [&str; 12] = [
+const RESOLUTION: [&str; 14] = [
     "constraint-dependencies",
     "dependency-metadata",
     "exclude-dependencies",
     "fork-strategy",
     "no-binary",
     "no-binary-package",
+    "no-build",
+    "no-build-package",
     "no-sources",
     "no-sources-package",
     "override-dependencies",
@@ -349,9 +351,9 @@ fn write_value(value: &DeValue<'_>, out: &mut String) {
         DeValue::Datetime(time) => out.push_str(&time.to_string()),
         DeValue::Array(items) => {
             out.push('[');
-            for item in items.iter() {
+            for (number, item) in items.iter().enumerate() {
+                out.push_str(if number > 0 { ", " } else { "" });
                 write_value(item.get_ref(), out);
-                out.push_str(", ");
             }
             out.push(']');
         }
@@ -459,8 +461,8 @@ flask = { git = "https://x.example/flask" }
             .map(|(key, value)| format!("{key} = {value}\n"))
             .collect();
         for line in [
-            "dependency-metadata = [{ \"name\" = \"x\", \"requires-dist\" = [\"y\", ] }, ]",
-            "override-dependencies = [\"numpy<2\", \"a \\\"b\\\"\", ]",
+            "dependency-metadata = [{ \"name\" = \"x\", \"requires-dist\" = [\"y\"] }]",
+            "override-dependencies = [\"numpy<2\", \"a \\\"b\\\"\"]",
             "prerelease = \"allow\"",
             "exclude-newer = \"2024-03-01\"",
             "exclude-newer-package.\"six\" = false",

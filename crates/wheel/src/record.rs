@@ -166,7 +166,7 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, RecordLine>, RecordError> {
         if row.len() > 3 {
             return Err(fail("it has more than three fields"));
         }
-        let path = row[0].strip_prefix("./").unwrap_or(&row[0]).to_owned();
+        let path = row[0].trim_start_matches("./").to_owned();
         if path.ends_with('/') {
             continue;
         }
@@ -288,6 +288,12 @@ mod tests {
         assert!(
             text.starts_with("\"a,\"\"b\"\".py\",sha256=LXEWQrcmsEQBYnyp-6wy9chTD7GQPMTbAiWHF5IaSIE,1\n")
         );
+    }
+
+    #[test]
+    fn dots_in_front_are_no_part_of_a_path() {
+        let lines = parse("././a,,1\n./b/,,\n").expect("record");
+        assert_eq!(lines.keys().collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]

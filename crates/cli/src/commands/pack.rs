@@ -83,6 +83,9 @@ pub struct Pack {
     /// Build these packages from their sources even where a wheel fits, or :all:
     #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
     no_binary: Vec<String>,
+    /// Never build these packages, but take wheels alone, or :all:
+    #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
+    only_binary: Vec<String>,
     #[command(flatten)]
     selection: SelectionFlags,
     /// Ship no bytecode: a smaller image that is packed sooner and starts later
@@ -169,6 +172,7 @@ impl Pack {
             build_apt: self.build_apt.clone(),
             build_network: self.build_network,
             no_binary: self.no_binary.clone(),
+            only_binary: self.only_binary.clone(),
             no_bytecode: self.no_bytecode,
             wishes: self.selection.wishes()?,
             locked: self.locked,

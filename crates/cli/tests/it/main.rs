@@ -27,6 +27,7 @@ mod rootless;
 mod run;
 mod selections;
 mod source_builds;
+mod source_choices;
 mod steps;
 
 use coil_testkit::Context;

@@ -25,7 +25,7 @@ fn extension(header: &str) -> [(&'static str, String); 3] {
 }
 
 /// A package with no requirements whose own back end makes the wheel, so that nothing is looked up anywhere.
-fn own_back_end(version: &str, says: &str) -> Vec<(String, String)> {
+pub(crate) fn own_back_end(version: &str, says: &str) -> Vec<(String, String)> {
     let back_end = format!(
         "import base64, hashlib, os, zipfile\n\
          def build_wheel(folder, settings=None, metadata=None):\n\
@@ -51,7 +51,7 @@ fn own_back_end(version: &str, says: &str) -> Vec<(String, String)> {
     ]
 }
 
-fn write(root: &Path, files: &[(String, String)]) {
+pub(crate) fn write(root: &Path, files: &[(String, String)]) {
     let files: Vec<(&str, &str)> = files
         .iter()
         .map(|(name, text)| (name.as_str(), text.as_str()))
@@ -60,7 +60,7 @@ fn write(root: &Path, files: &[(String, String)]) {
 }
 
 /// Makes a source distribution of a folder beside it.
-fn archive(folder: &Path, name: &str) -> PathBuf {
+pub(crate) fn archive(folder: &Path, name: &str) -> PathBuf {
     let path = folder.with_file_name(name);
     let (parent, last) = (
         folder.parent().expect("a parent"),
@@ -115,19 +115,24 @@ fn a_folder_is_built_again_when_it_changes_and_only_then() {
             ("main.py", "import plain; print(plain.WORD)\n"),
         ],
     );
-    write(&project.join("plain"), &own_back_end("1.0", "first"));
+    // Wheels are kept for good, those of an earlier run of this test as well.
+    let stamp = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let first_word = format!("first-{}", stamp.expect("after 1970").as_nanos());
+    write(&project.join("plain"), &own_back_end("1.0", &first_word));
     let run = || {
         let run = context.coil(["run".as_ref(), "--rm".as_ref(), project.as_os_str()]);
         run.arg("python").arg("main.py").run().success()
     };
     let first = run();
-    assert_eq!(first.word(), "first");
+    assert_eq!(first.word(), first_word);
     assert!(first.stderr().contains("building ./plain"), "{first}");
     let second = run();
     assert!(!second.stderr().contains("building"), "{second}");
-    tree::write(&project, &[("plain/plain.py", "WORD = 'second'\n")]);
+    let second_word = first_word.replace("first", "second");
+    let text = format!("WORD = '{second_word}'\n");
+    tree::write(&project, &[("plain/plain.py", &text)]);
     let third = run();
-    assert_eq!(third.word(), "second");
+    assert_eq!(third.word(), second_word);
     assert!(third.stderr().contains("building plain"), "{third}");
 }
 
