@@ -14,6 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("elf", &[]),
     ("dockerfile", &[]),
+    ("template", &[]),
     ("fetch", &["oci"]),
     ("store", &["oci"]),
     ("wheel", &["oci", "fetch", "store", "python"]),
@@ -23,7 +24,8 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "build",
         &[
-            "oci", "elf", "plan", "python", "registry", "sbom", "store", "wheel", "debian", "fetch",
+            "oci", "dockerfile", "elf", "plan", "python", "registry", "sbom", "store", "wheel", "debian",
+            "fetch",
         ],
     ),
     (
@@ -37,6 +39,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "cli",
         &[
             "engine", "oci", "build", "python", "registry", "sys", "fetch", "debian", "wheel", "store",
+            "template",
         ],
     ),
     ("testkit", &["oci"]),
