@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -55,6 +56,12 @@ pub struct Step {
     pub limits: StepLimits,
     /// What it may do as root.
     pub privileges: StepPrivileges,
+    /// Folders in memory: where, and the most bytes where that is limited.
+    pub memory_folders: Vec<(String, Option<u64>)>,
+    /// More lines of its hosts file.
+    pub hosts: Vec<(String, IpAddr)>,
+    /// Limits of its processes: Docker's name, the soft and the hard one.
+    pub process_limits: Vec<(String, u64, u64)>,
 }
 
 impl Step {
@@ -73,6 +80,9 @@ impl Step {
             network: StepNetwork::None,
             limits: StepLimits::default(),
             privileges: StepPrivileges::Docker,
+            memory_folders: Vec::new(),
+            hosts: Vec::new(),
+            process_limits: Vec::new(),
         }
     }
 }
@@ -107,6 +117,8 @@ pub struct StepLimits {
     pub cpus_milli: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u64>,
+    /// Bytes of `/dev/shm`; the usual when none is given.
+    pub shared_memory: Option<u64>,
 }
 
 /// What root may do inside.

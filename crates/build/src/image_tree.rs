@@ -171,7 +171,7 @@ fn join(passed: &[(String, Vec<PathBuf>)]) -> String {
 }
 
 /// What a name in a stack of folders stands for; none where it isn't there or is hidden.
-fn child(folders: &[PathBuf], name: &str) -> Option<Node> {
+pub(crate) fn child(folders: &[PathBuf], name: &str) -> Option<Node> {
     let mut merged = Vec::new();
     for folder in folders {
         let place = folder.join(name);

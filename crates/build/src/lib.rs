@@ -9,6 +9,7 @@ pub mod bill_of_materials;
 mod contained_compiler;
 mod debian_base;
 pub mod disk_files;
+pub mod dockerfile;
 pub mod error;
 pub mod executor;
 pub mod export;

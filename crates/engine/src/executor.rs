@@ -16,7 +16,7 @@ use coil_runtime::capabilities::{self, Capability};
 use coil_runtime::cgroup;
 use coil_runtime::control::Message;
 use coil_runtime::network::{NameSettings, NetworkSpec};
-use coil_runtime::spec::{ContainerSpec, IdMap, Limits, Mount, MountKind, Writable};
+use coil_runtime::spec::{ContainerSpec, IdMap, Limits, Mount, MountKind, Rlimit, Writable};
 use coil_runtime::{StartError, start, user};
 
 use crate::mount_points::MountPoints;
@@ -208,8 +208,18 @@ impl Engine {
             memory: step.limits.memory,
             cpus_milli: step.limits.cpus_milli,
             pids: step.limits.pids.and_then(|pids| i64::try_from(pids).ok()),
+            shm_size: step.limits.shared_memory.unwrap_or(Limits::default().shm_size),
             ..Limits::default()
         };
+        spec.rlimits = step
+            .process_limits
+            .iter()
+            .map(|(name, soft, hard)| Rlimit {
+                name: name.clone(),
+                soft: *soft,
+                hard: *hard,
+            })
+            .collect();
         spec.mounts = step
             .binds
             .iter()
@@ -222,17 +232,28 @@ impl Engine {
                 options: Vec::new(),
             })
             .collect();
+        let in_memory = step.memory_folders.iter().map(|(target, size)| Mount {
+            kind: MountKind::Tmpfs {
+                size: *size,
+                mode: 0o1777,
+            },
+            destination: target.clone(),
+            read_only: false,
+            options: vec!["exec".into()],
+        });
+        spec.mounts.extend(in_memory);
         spec.network = match step.network {
             StepNetwork::None => NetworkSpec::None,
             StepNetwork::Host => NetworkSpec::Host(NameSettings {
                 host_resolv_conf: self.options.resolv_conf.clone(),
                 host_hosts: self.options.hosts.clone(),
+                extra_hosts: step.hosts.clone(),
                 ..NameSettings::default()
             }),
         };
         let facts = cgroup::Facts::read()
             .map_err(|error| refused(format!("the machine's control groups cannot be read: {error}")))?;
-        spec.cgroup = cgroup::plan(&facts, &place.id);
+        spec.cgroup = cgroup::plan(&facts, &place.id).only_for(&spec.limits);
         Ok(spec)
     }
 }

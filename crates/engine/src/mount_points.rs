@@ -35,7 +35,8 @@ impl MountPoints {
         let mut untouched = Vec::new();
         let targets = ALWAYS.iter().map(PathBuf::from);
         let binds = step.binds.iter().map(|bind| plain(&bind.target));
-        for target in targets.chain(binds) {
+        let in_memory = step.memory_folders.iter().map(|(target, _)| plain(target));
+        for target in targets.chain(binds).chain(in_memory) {
             let mut path = PathBuf::new();
             for part in target.components() {
                 path.push(part);

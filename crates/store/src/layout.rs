@@ -7,6 +7,7 @@
 //! | `referrers-v1/HEX` | the artifacts about a manifest, by its digest |
 //! | `stand-ins-v1/NAME` | the same for images that stand in for others of that name |
 //! | `snapshots-v1/HEX` | a layer unpacked, by diff id |
+//! | `step-caches-v1/ID` | folders that build steps keep from one build to the next |
 //! | `cache-v1/KIND/KEY` | small records of work done; the blobs that they name are kept |
 //! | `downloads-v1/KIND/…` | wheels, packages and indices as they were fetched |
 //! | `containers-v1/ID` | a container's settings, state, log and writable layer |
@@ -27,6 +28,7 @@ pub(crate) const STAND_INS: &str = "stand-ins-v1";
 pub(crate) const REFERRERS: &str = "referrers-v1";
 pub(crate) const SNAPSHOTS: &str = "snapshots-v1";
 pub(crate) const CACHE: &str = "cache-v1";
+pub(crate) const STEP_CACHES: &str = "step-caches-v1";
 pub(crate) const DOWNLOADS: &str = "downloads-v1";
 pub(crate) const CONTAINERS: &str = "containers-v1";
 pub(crate) const NAMES: &str = "names-v1";

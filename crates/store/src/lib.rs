@@ -6,9 +6,12 @@
 
 mod blob;
 mod collect;
+mod compression;
 mod container_name;
 mod error;
 mod image;
+mod layer_keep;
+mod layer_tar;
 mod layout;
 mod lease;
 mod names;
@@ -23,10 +26,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use blob::BlobWriter;
 pub use collect::Collected;
+pub use compression::decompressed;
 pub use error::StoreError;
 pub use image::{Image, NamedImage};
+pub use layer_keep::kept_xattrs;
+pub use layer_tar::{LayerTar, TarEntry, TarKind};
 pub use lease::Lease;
-pub use unpack::{Ownership, UnpackError};
+pub use unpack::{Ownership, UnpackError, archive_stream, unpack_archive};
 
 /// Where a store is and what it must know of the machine.
 #[derive(Debug, Clone)]

@@ -112,6 +112,43 @@ impl Store {
         made
     }
 
+    /// Makes a folder the snapshot of a layer whose content it is; the folder is gone afterwards.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub(crate) fn adopt_snapshot(&self, tree: &Path, diff_id: &Digest) -> Result<(), StoreError> {
+        let folder = self.root().join(layout::SNAPSHOTS).join(diff_id.hex());
+        if self.snapshot_is_whole(&folder) {
+            return crate::collect::remove_tree(tree).map_err(StoreError::io("removing a step's folder"));
+        }
+        let temporary = self
+            .temp_path()
+            .map_err(StoreError::io("making a temporary folder"))?;
+        let adopt = || -> io::Result<()> {
+            layout::make_folder(&temporary)?;
+            let (entries, bytes) = count_tree(tree)?;
+            let mark = Mark {
+                boot: self.boot_id().to_owned(),
+                entries,
+                bytes,
+            };
+            fs::write(
+                temporary.join("mark"),
+                serde_json::to_vec(&mark).unwrap_or_default(),
+            )?;
+            fs::rename(tree, temporary.join("tree"))?;
+            match self.rename_into(&temporary, &folder) {
+                Err(_) if self.snapshot_is_whole(&folder) => Ok(()),
+                other => other,
+            }
+        };
+        let adopted = adopt().map_err(StoreError::io("keeping a step's folder"));
+        if temporary.exists() {
+            let _ = crate::collect::remove_tree(&temporary);
+        }
+        adopted
+    }
+
     fn snapshot_is_whole(&self, folder: &Path) -> bool {
         let Ok(bytes) = fs::read(folder.join("mark")) else {
             return false;

@@ -153,6 +153,72 @@ pub(crate) fn unpack_layer(
     Ok((Count { entries, bytes }, reader.hasher.finish()))
 }
 
+/// The tar stream in a file, whether it is plain or compressed with gzip, zstd or xz; none when there is none.
+///
+/// # Errors
+/// What the disk gives.
+pub fn archive_stream(path: &Path) -> io::Result<Option<Box<dyn Read>>> {
+    let open = || -> io::Result<Option<Box<dyn Read>>> {
+        let mut start = [0; 6];
+        let mut file = File::open(path)?;
+        let mut length = 0;
+        while length < start.len() {
+            match file.read(&mut start[length..])? {
+                0 => break,
+                read => length += read,
+            }
+        }
+        let buffered = io::BufReader::with_capacity(128 * 1024, File::open(path)?);
+        Ok(match &start[..length] {
+            [0x1f, 0x8b, ..] => Some(Box::new(flate2::bufread::MultiGzDecoder::new(buffered))),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+                Some(Box::new(zstd::stream::read::Decoder::with_buffer(buffered)?))
+            }
+            [0xfd, b'7', b'z', b'X', b'Z', 0] => Some(Box::new(lzma_rust2::XzReader::new(buffered, true))),
+            _ => Some(Box::new(buffered)),
+        })
+    };
+    let Some(mut stream) = open()? else {
+        return Ok(None);
+    };
+    let mut block = [0; 512];
+    // Whatever can't be decompressed is a file like all others.
+    if stream.read_exact(&mut block).is_err() {
+        return Ok(None);
+    }
+    let sum: u32 = block
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| {
+            if (148..156).contains(&at) {
+                32
+            } else {
+                u32::from(*byte)
+            }
+        })
+        .sum();
+    let told = tar::Header::from_byte_slice(&block).cksum();
+    if block[0] != 0 && told.is_ok_and(|told| told == sum) {
+        open()
+    } else {
+        Ok(None)
+    }
+}
+
+/// Unpacks a tar stream that is no layer into a folder: nothing leads out of it.
+///
+/// # Errors
+/// See [`UnpackError`].
+pub fn unpack_archive(stream: &mut dyn Read, folder: &Path, ownership: Ownership) -> Result<(), UnpackError> {
+    Unpacker {
+        folder,
+        ownership,
+        folders: BTreeSet::new(),
+        late: Vec::new(),
+    }
+    .run(stream)
+}
+
 struct Unpacker<'a> {
     folder: &'a Path,
     ownership: Ownership,

@@ -1,0 +1,158 @@
+//! Images from Dockerfiles: stages become a graph of steps, steps become layers in the store.
+//!
+//! A step's result is a list of layers. It is found again by what it was made from: the layers below, what the instruction
+//! says, and the content that it reads. Steps run through the [`Executor`]; nothing of the host that they see is written.
+
+mod bases;
+mod copy_plan;
+mod copying;
+mod error;
+mod exporting;
+mod instructions;
+mod lowering;
+mod ownership;
+mod ports;
+mod running;
+mod solving;
+mod stage_state;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use coil_fetch::{Fetcher, Progress};
+use coil_oci::{Arch, Descriptor, Digest};
+use coil_registry::Registries;
+use coil_store::Store;
+
+pub use coil_dockerfile::ignore::patterns as ignore_patterns;
+pub use error::{BuildError, FailedStep};
+
+use crate::executor::{Executor, StepBind, StepNetwork};
+
+/// What is to be built.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The Dockerfile's text.
+    pub text: String,
+    /// Its name, for messages.
+    pub name: String,
+    /// The context's folder; an empty context where there is none.
+    pub context: Option<PathBuf>,
+    /// The patterns of the ignore file, and its name for messages.
+    pub ignored: (Vec<String>, String),
+    /// Other contexts by name.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// The last stage that is wanted; the file's last one when none is given.
+    pub target: Option<String>,
+    /// `--build-arg`.
+    pub args: BTreeMap<String, String>,
+    /// Labels that are added to the image.
+    pub labels: BTreeMap<String, String>,
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// The platform of the image.
+    pub arch: Arch,
+    /// Whether no step is taken from the cache.
+    pub no_cache: bool,
+    /// The stages of which no step is taken from the cache.
+    pub no_cache_stages: Vec<String>,
+    /// Whether registries are asked even for images that are here.
+    pub pull: bool,
+    /// The network of steps.
+    pub network: StepNetwork,
+    /// More names that steps know.
+    pub hosts: Vec<(String, IpAddr)>,
+    /// Bytes of `/dev/shm` in steps.
+    pub shared_memory: Option<u64>,
+    /// Limits of steps' processes: Docker's name, the soft and the hard one.
+    pub process_limits: Vec<(String, u64, u64)>,
+    /// `SOURCE_DATE_EPOCH`: the time of everything that is made, in seconds since 1970.
+    pub epoch: Option<u64>,
+}
+
+/// Another context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A folder.
+    Folder(PathBuf),
+    /// An image.
+    Image(String),
+}
+
+/// What steps see of the host; never written into a layer, a configuration or the cache.
+#[derive(Debug, Clone, Default)]
+pub struct HostView {
+    /// Variables that a step has unless the Dockerfile sets them.
+    pub env: Vec<(String, String)>,
+    /// Files.
+    pub binds: Vec<StepBind>,
+}
+
+/// What a build works with.
+pub struct Builder<'a> {
+    /// Where everything is kept.
+    pub store: &'a Store,
+    /// The way to the network, for `ADD` of addresses.
+    pub fetcher: &'a Fetcher,
+    /// Image registries; none where only the store is asked.
+    pub registries: Option<&'a Registries<'a>>,
+    /// Runs steps; none where no container can be made.
+    pub executor: Option<&'a dyn Executor>,
+    /// Who is told of downloads.
+    pub downloads: &'a dyn Progress,
+    /// Who is told of steps.
+    pub events: &'a dyn BuildEvents,
+    /// What steps see of the host.
+    pub host: HostView,
+    /// A folder in memory for secrets; made when one is used.
+    pub private: &'a Path,
+    /// Since 1970.
+    pub now: Duration,
+    /// How many steps run at the same time.
+    pub threads: usize,
+}
+
+/// What came of a build.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The image's manifest.
+    pub descriptor: Descriptor,
+    /// Its id: its configuration's digest.
+    pub id: Digest,
+    /// How many steps there were, and how many of them were found in the cache.
+    pub steps: (usize, usize),
+    /// What the user should know, one line each.
+    pub notes: Vec<String>,
+}
+
+/// Who is told what a build does. Steps are known by their number, counted from 1.
+pub trait BuildEvents: Sync {
+    /// A step begins.
+    fn begin(&self, step: usize, name: &str);
+    /// A step was found in the cache.
+    fn cached(&self, step: usize, name: &str);
+    /// A step's program prints.
+    fn output(&self, step: usize, bytes: &[u8]);
+    /// A step is done.
+    fn done(&self, step: usize);
+    /// A step failed.
+    fn failed(&self, step: usize, why: &str);
+    /// Something that the user should know.
+    fn note(&self, text: &str);
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy)]
+pub struct NoEvents;
+
+impl BuildEvents for NoEvents {
+    fn begin(&self, _step: usize, _name: &str) {}
+    fn cached(&self, _step: usize, _name: &str) {}
+    fn output(&self, _step: usize, _bytes: &[u8]) {}
+    fn done(&self, _step: usize) {}
+    fn failed(&self, _step: usize, _why: &str) {}
+    fn note(&self, _text: &str) {}
+}

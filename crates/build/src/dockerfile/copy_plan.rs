@@ -1,0 +1,420 @@
+//! Where copied files come to stand: the entries of a layer, and the layer of them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use coil_dockerfile::{Fault, Span};
+use coil_oci::Digest;
+use coil_store::{LayerTar, Store, TarEntry, TarKind, kept_xattrs};
+
+use super::BuildError;
+use super::copying::{CopyOp, Named};
+use super::ownership::{Chmod, OwnerError, owner};
+use super::solving::Solver;
+use super::tree::{Item, Tree, join};
+
+impl Solver<'_> {
+    /// The entries of the layer, by path.
+    pub(crate) fn planned(
+        &self,
+        op: &CopyOp,
+        all: &[Named],
+        below: &Tree,
+        span: Span,
+    ) -> Result<BTreeMap<String, Planned>, BuildError> {
+        let nothing = Tree::Layers(Vec::new());
+        let below = if op.link { &nothing } else { below };
+        let chown = match &op.chown {
+            None => None,
+            Some(text) => Some(owner(text, below).map_err(|error| owner_fault(error, text, span))?),
+        };
+        let several = all.len() > 1;
+        if several && !op.destination.ends_with('/') && op.destination != "/" {
+            let folder = below
+                .resolve(&op.destination, true)
+                .ok()
+                .and_then(|(_, item)| item)
+                .is_some_and(|item| item.meta.is_dir());
+            let sources = op.sources.len();
+            if sources > 1 && !folder {
+                let text = format!(
+                    "When using {} with more than one source file, the destination must be a directory and end with a /",
+                    op.keyword
+                );
+                return Err(Fault::new(span, text)
+                    .at(op.destination.clone())
+                    .help("put a slash at its end")
+                    .into());
+            }
+        }
+        let mut plan = Plan {
+            below,
+            chown,
+            chmod: op.chmod.as_ref(),
+            now: self.time(),
+            entries: BTreeMap::new(),
+        };
+        for named in all {
+            plan.place(op, named).map_err(|error| match error {
+                PlaceError::Io(error) => BuildError::io("looking at the destination")(error),
+                PlaceError::Text(text) => BuildError::fault(span, text),
+            })?;
+        }
+        Ok(plan.entries)
+    }
+
+    /// The entries of a tree alone, below the name `mounted`.
+    pub(crate) fn tree_entries(
+        &self,
+        named: &Named,
+        span: Span,
+    ) -> Result<BTreeMap<String, Planned>, BuildError> {
+        plain_entries(named, "mounted", span)
+    }
+
+    /// The entries of a new folder; those above it as they are.
+    pub(crate) fn folder_entries(
+        &self,
+        path: &str,
+        below: &Tree,
+        owner: (u32, u32),
+    ) -> io::Result<BTreeMap<String, Planned>> {
+        let mut plan = Plan {
+            below,
+            chown: Some(owner),
+            chmod: None,
+            now: self.time(),
+            entries: BTreeMap::new(),
+        };
+        plan.folder(path).map_err(|error| match error {
+            PlaceError::Io(error) => error,
+            PlaceError::Text(text) => io::Error::other(text),
+        })?;
+        Ok(plan.entries)
+    }
+
+    /// Writes the layer.
+    pub(crate) fn write_entries(&self, entries: &BTreeMap<String, Planned>) -> io::Result<(Digest, u64)> {
+        write_planned(self.builder.store, entries)
+    }
+}
+
+/// The entries of a tree as they are, below a name.
+pub(crate) fn plain_entries(
+    named: &Named,
+    name: &str,
+    span: Span,
+) -> Result<BTreeMap<String, Planned>, BuildError> {
+    let nothing = Tree::Layers(Vec::new());
+    let mut plan = Plan {
+        below: &nothing,
+        chown: None,
+        chmod: None,
+        now: 0,
+        entries: BTreeMap::new(),
+    };
+    for found in &named.entries {
+        let placed = plan.entry(&join(name, &found.path), &found.item, named.is_foreign);
+        placed.map_err(|error| match error {
+            PlaceError::Io(error) => BuildError::io("reading files")(error),
+            PlaceError::Text(text) => BuildError::fault(span, text),
+        })?;
+    }
+    Ok(plan.entries)
+}
+
+/// Writes entries as a layer.
+pub(crate) fn write_planned(store: &Store, entries: &BTreeMap<String, Planned>) -> io::Result<(Digest, u64)> {
+    let mut tar: LayerTar = store.layer_tar()?;
+    for planned in entries.values() {
+        match &planned.content {
+            Content::None => tar.entry(&planned.entry, None)?,
+            Content::Bytes(bytes) => tar.entry(&planned.entry, Some(&mut bytes.as_slice()))?,
+            Content::File(place) => {
+                let mut file = File::options()
+                    .read(true)
+                    .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+                    .open(place)?;
+                tar.entry(&planned.entry, Some(&mut file as &mut dyn Read))?;
+            }
+        }
+    }
+    tar.finish()
+}
+
+fn owner_fault(error: OwnerError, text: &str, span: Span) -> BuildError {
+    match error {
+        OwnerError::Io(error) => BuildError::io("reading the stage's users")(error),
+        OwnerError::Unknown(message) => Fault::new(span, format!("--chown={text}: {message} in this stage"))
+            .at(text)
+            .help("give numbers, such as --chown=1000:1000, or add the user with RUN useradd before")
+            .into(),
+    }
+}
+
+/// An entry of a layer and where its content is.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) entry: TarEntry,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    None,
+    Bytes(Vec<u8>),
+    File(PathBuf),
+}
+
+struct Plan<'a> {
+    below: &'a Tree,
+    chown: Option<(u32, u32)>,
+    chmod: Option<&'a Chmod>,
+    now: u64,
+    entries: BTreeMap<String, Planned>,
+}
+
+enum PlaceError {
+    Io(io::Error),
+    Text(String),
+}
+
+impl std::convert::From<io::Error> for PlaceError {
+    fn from(error: io::Error) -> PlaceError {
+        match error.kind() {
+            io::ErrorKind::NotADirectory => {
+                PlaceError::Text(format!("cannot copy to non-directory: {error}"))
+            }
+            _ => PlaceError::Io(error),
+        }
+    }
+}
+
+impl Plan<'_> {
+    fn place(&mut self, op: &CopyOp, named: &Named) -> Result<(), PlaceError> {
+        let ends_as_folder = op.destination.ends_with('/');
+        let (mut target, there) = self.below.resolve(&op.destination, true)?;
+        let is_there = there.as_ref().map(|item| item.meta.is_dir());
+        let already = self
+            .entries
+            .get(&target)
+            .map(|planned| planned.entry.kind == TarKind::Folder);
+        let folder_there = already.or(is_there);
+        if named.is_folder() && !op.parents {
+            if folder_there == Some(false) {
+                return Err(PlaceError::Text(format!(
+                    "cannot copy to non-directory: /{target}"
+                )));
+            }
+            self.folder(&target)?;
+        } else if op.parents {
+            self.folder(&target)?;
+            for (short, item) in &named.parents {
+                let path = join(&target, short);
+                self.folder_like(&path, item.as_ref(), named.is_foreign)?;
+            }
+            let last = named.parents.last().map_or("", |(short, _)| short.as_str());
+            target = join(&join(&target, last), &named.name);
+        } else {
+            if ends_as_folder || folder_there == Some(true) || target.is_empty() {
+                self.folder(&target)?;
+                target = join(&target, &named.name);
+                target = self.below.resolve(&target, false)?.0;
+            } else {
+                // The name itself is replaced where it is a link.
+                target = self.below.resolve(&op.destination, false)?.0;
+            }
+            let parent = target.rsplit_once('/').map_or("", |(parent, _)| parent);
+            self.folder(parent)?;
+        }
+        if let Some(inline) = &named.inline {
+            self.not_on_folder(&target)?;
+            let (uid, gid) = self.chown.unwrap_or((0, 0));
+            let entry = TarEntry {
+                path: target.clone(),
+                kind: TarKind::File(inline.bytes.len() as u64),
+                mode: self
+                    .chmod
+                    .map_or(inline.mode, |chmod| chmod.apply(inline.mode, false)),
+                uid,
+                gid,
+                mtime: inline.mtime.unwrap_or(self.now),
+                xattrs: Vec::new(),
+            };
+            let content = Content::Bytes(inline.bytes.clone());
+            self.entries.insert(target, Planned { entry, content });
+            return Ok(());
+        }
+        for found in &named.entries {
+            // The folder that is named gives its content; its own mode and time are not copied.
+            if found.path.is_empty() && found.item.meta.is_dir() && !op.parents {
+                continue;
+            }
+            self.entry(&join(&target, &found.path), &found.item, named.is_foreign)?;
+        }
+        Ok(())
+    }
+
+    fn not_on_folder(&self, path: &str) -> Result<(), PlaceError> {
+        let (_, item) = self.below.resolve(path, false)?;
+        let planned = self
+            .entries
+            .get(path)
+            .map(|planned| planned.entry.kind == TarKind::Folder);
+        match planned.unwrap_or_else(|| item.is_some_and(|item| item.meta.is_dir())) {
+            true => Err(PlaceError::Text(format!(
+                "cannot overwrite directory /{path} with a file"
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    fn entry(&mut self, path: &str, item: &Item, is_foreign: bool) -> Result<(), PlaceError> {
+        let meta = &item.meta;
+        let kind = match kind_of(meta, item)? {
+            Some(kind) => kind,
+            None => return Ok(()),
+        };
+        let is_folder = kind == TarKind::Folder;
+        match is_folder {
+            true => {
+                if let (_, Some(there)) = self.below.resolve(path, false)?
+                    && !there.meta.is_dir()
+                {
+                    return Err(PlaceError::Text(format!("cannot copy to non-directory: /{path}")));
+                }
+            }
+            false => self.not_on_folder(path)?,
+        }
+        let own = if is_foreign {
+            (0, 0)
+        } else {
+            (meta.uid(), meta.gid())
+        };
+        let (uid, gid) = self.chown.unwrap_or(own);
+        let mode = meta.mode() & 0o7777;
+        let is_link = matches!(kind, TarKind::Link(_));
+        let content = match kind {
+            TarKind::File(_) => Content::File(item.place.clone()),
+            _ => Content::None,
+        };
+        let entry = TarEntry {
+            path: path.to_owned(),
+            mode: match self.chmod {
+                Some(chmod) if !is_link => chmod.apply(mode, is_folder),
+                _ => mode,
+            },
+            uid,
+            gid,
+            mtime: u64::try_from(meta.mtime()).unwrap_or(0),
+            xattrs: if is_link {
+                Vec::new()
+            } else {
+                kept_xattrs(&item.place)
+            },
+            kind,
+        };
+        self.entries.insert(path.to_owned(), Planned { entry, content });
+        Ok(())
+    }
+
+    /// A folder and those above it: as they are below, or new.
+    fn folder(&mut self, path: &str) -> Result<(), PlaceError> {
+        let mut whole = String::new();
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            whole = join(&whole, part);
+            if self.entries.contains_key(&whole) {
+                continue;
+            }
+            let (_, item) = self.below.resolve(&whole, false)?;
+            if let Some(item) = item {
+                if !item.meta.is_dir() {
+                    return Err(PlaceError::Text(format!(
+                        "cannot copy to non-directory: /{whole}"
+                    )));
+                }
+                let entry = TarEntry {
+                    path: whole.clone(),
+                    kind: TarKind::Folder,
+                    mode: item.meta.mode() & 0o7777,
+                    uid: item.meta.uid(),
+                    gid: item.meta.gid(),
+                    mtime: u64::try_from(item.meta.mtime()).unwrap_or(0),
+                    xattrs: kept_xattrs(&item.place),
+                };
+                self.entries.insert(
+                    whole.clone(),
+                    Planned {
+                        entry,
+                        content: Content::None,
+                    },
+                );
+                continue;
+            }
+            self.new_folder(&whole, 0o755, self.chown.unwrap_or((0, 0)), self.now);
+        }
+        Ok(())
+    }
+
+    fn folder_like(&mut self, path: &str, like: Option<&Item>, is_foreign: bool) -> Result<(), PlaceError> {
+        let there = self.below.resolve(path, false)?.1.is_some();
+        match like {
+            Some(like) if !there && !self.entries.contains_key(path) => {
+                let own = if is_foreign {
+                    (0, 0)
+                } else {
+                    (like.meta.uid(), like.meta.gid())
+                };
+                let mtime = u64::try_from(like.meta.mtime()).unwrap_or(0);
+                self.new_folder(path, like.meta.mode() & 0o7777, self.chown.unwrap_or(own), mtime);
+                Ok(())
+            }
+            _ => self.folder(path),
+        }
+    }
+
+    fn new_folder(&mut self, path: &str, mode: u32, (uid, gid): (u32, u32), mtime: u64) {
+        let entry = TarEntry {
+            path: path.to_owned(),
+            kind: TarKind::Folder,
+            mode,
+            uid,
+            gid,
+            mtime,
+            xattrs: Vec::new(),
+        };
+        self.entries.insert(
+            path.to_owned(),
+            Planned {
+                entry,
+                content: Content::None,
+            },
+        );
+    }
+}
+
+fn kind_of(meta: &Metadata, item: &Item) -> io::Result<Option<TarKind>> {
+    let kind = meta.file_type();
+    let device = || (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
+    Ok(Some(if kind.is_dir() {
+        TarKind::Folder
+    } else if kind.is_symlink() {
+        let target = fs::read_link(&item.place)?.into_os_string().into_string();
+        TarKind::Link(
+            target.map_err(|_| io::Error::other(format!("{} links to no UTF-8", item.place.display())))?,
+        )
+    } else if kind.is_file() {
+        TarKind::File(meta.len())
+    } else if kind.is_char_device() {
+        TarKind::Character(device().0, device().1)
+    } else if kind.is_block_device() {
+        TarKind::Block(device().0, device().1)
+    } else if kind.is_fifo() {
+        TarKind::Fifo
+    } else {
+        return Ok(None);
+    }))
+}

@@ -1,0 +1,197 @@
+//! `--chown` and `--chmod`.
+
+use std::io;
+
+use super::tree::Tree;
+
+/// Most bytes of a file that tells users: a huge one is an attack.
+const LARGEST: u64 = 4 << 20;
+
+/// Why an owner can't be told.
+#[derive(Debug)]
+pub(crate) enum OwnerError {
+    /// The stage has no such user or group.
+    Unknown(String),
+    /// Its files can't be read.
+    Io(io::Error),
+}
+
+/// The numbers of `USER[:GROUP]`, names by the stage's own files. A number is never looked up as a name.
+///
+/// A user by number has the group of the same number; one by name the group that the file tells.
+pub(crate) fn owner(spec: &str, tree: &Tree) -> Result<(u32, u32), OwnerError> {
+    let (user, group) = match spec.split_once(':') {
+        Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
+        None => (spec, None),
+    };
+    let lines = |file: &str| -> Result<String, OwnerError> {
+        let bytes = tree.read(file, LARGEST).map_err(OwnerError::Io)?;
+        Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
+    };
+    let find = |text: &str, name: &str, at: usize| -> Option<u32> {
+        let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let line = lines.find(|fields| fields.first() == Some(&name))?;
+        line.get(at)?.parse().ok()
+    };
+    let unknown = |what: &str, name: &str| OwnerError::Unknown(format!("there is no {what} `{name}`"));
+    let (uid, mut gid) = match user.parse::<u32>() {
+        Ok(number) => (number, number),
+        Err(_) if user.is_empty() => (0, 0),
+        Err(_) => {
+            let text = lines("etc/passwd")?;
+            let uid = find(&text, user, 2).ok_or_else(|| unknown("user", user))?;
+            (uid, find(&text, user, 3).unwrap_or(uid))
+        }
+    };
+    if let Some(group) = group {
+        gid = match group.parse::<u32>() {
+            Ok(number) => number,
+            Err(_) => find(&lines("etc/group")?, group, 2).ok_or_else(|| unknown("group", group))?,
+        };
+    }
+    Ok((uid, gid))
+}
+
+/// What `--chmod` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Chmod {
+    /// The bits.
+    Bits(u32),
+    /// Changes as chmod(1) has them: `u=rwX,go-w`.
+    Changes(Vec<Change>),
+}
+
+/// One change: who, how, and which bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    who: u32,
+    operation: char,
+    bits: u32,
+    conditional: bool,
+    set_id: bool,
+    sticky: bool,
+    copied: Option<u32>,
+}
+
+impl Chmod {
+    /// Reads it.
+    pub(crate) fn parse(text: &str) -> Result<Chmod, String> {
+        if text.starts_with(|c: char| c.is_ascii_digit()) || text.is_empty() {
+            return u32::from_str_radix(text, 8)
+                .ok()
+                .filter(|mode| *mode <= 0o7777)
+                .map(Chmod::Bits)
+                .ok_or_else(|| {
+                    format!(
+                        "invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"
+                    )
+                });
+        }
+        let bad = || format!("invalid chmod parameter: '{text}'");
+        let mut changes = Vec::new();
+        for clause in text.split(',') {
+            let start = clause.find(['+', '-', '=']).ok_or_else(bad)?;
+            let mut who = 0;
+            for c in clause[..start].chars() {
+                who |= match c {
+                    'u' => 0o700,
+                    'g' => 0o070,
+                    'o' => 0o007,
+                    'a' => 0o777,
+                    _ => return Err(bad()),
+                };
+            }
+            if who == 0 {
+                who = 0o777;
+            }
+            let mut change: Option<Change> = None;
+            for c in clause[start..].chars() {
+                if matches!(c, '+' | '-' | '=') {
+                    changes.extend(change.replace(Change {
+                        who,
+                        operation: c,
+                        bits: 0,
+                        conditional: false,
+                        set_id: false,
+                        sticky: false,
+                        copied: None,
+                    }));
+                    continue;
+                }
+                let change = change.as_mut().ok_or_else(bad)?;
+                match c {
+                    'r' => change.bits |= 0o444,
+                    'w' => change.bits |= 0o222,
+                    'x' => change.bits |= 0o111,
+                    'X' => change.conditional = true,
+                    's' => change.set_id = true,
+                    't' => change.sticky = true,
+                    'u' => change.copied = Some(6),
+                    'g' => change.copied = Some(3),
+                    'o' => change.copied = Some(0),
+                    _ => return Err(bad()),
+                }
+            }
+            changes.extend(change);
+        }
+        Ok(Chmod::Changes(changes))
+    }
+
+    /// The mode of an entry that had another.
+    pub(crate) fn apply(&self, mode: u32, is_folder: bool) -> u32 {
+        let changes = match self {
+            Chmod::Bits(bits) => return *bits,
+            Chmod::Changes(changes) => changes,
+        };
+        let mut mode = mode & 0o7777;
+        for change in changes {
+            let mut bits = change.bits;
+            if change.conditional && (is_folder || mode & 0o111 != 0) {
+                bits |= 0o111;
+            }
+            if let Some(shift) = change.copied {
+                bits |= ((mode >> shift) & 7) * 0o111;
+            }
+            bits &= change.who;
+            if change.set_id {
+                bits |= if change.who & 0o700 != 0 { 0o4000 } else { 0 };
+                bits |= if change.who & 0o070 != 0 { 0o2000 } else { 0 };
+            }
+            if change.sticky {
+                bits |= 0o1000;
+            }
+            mode = match change.operation {
+                '+' => mode | bits,
+                '-' => mode & !bits,
+                _ => (mode & !change.who) | bits,
+            };
+        }
+        mode
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes() {
+        for (text, before, folder, after) in [
+            ("644", 0o755, false, 0o644),
+            ("4755", 0o600, false, 0o4755),
+            ("u=rwX,go=rX", 0o600, false, 0o644),
+            ("u=rwX,go=rX", 0o700, true, 0o755),
+            ("+x", 0o644, false, 0o755),
+            ("a+rX", 0o600, false, 0o644),
+            ("go-w", 0o666, false, 0o644),
+            ("u+s", 0o755, false, 0o4755),
+            ("g=u", 0o700, false, 0o770),
+            ("o=", 0o755, false, 0o750),
+        ] {
+            assert_eq!(Chmod::parse(text).unwrap().apply(before, folder), after, "{text}");
+        }
+        for text in ["9", "u", "u=q", "88888", "=rw,z+x"] {
+            assert!(Chmod::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,518 @@
+//! `RUN`: a step's container, its mounts, and the layer of what it wrote.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc as Shared;
+
+use coil_dockerfile::ignore::Matcher;
+use coil_dockerfile::{CacheSharing, Fault, Mount, MountKind, Span};
+use coil_oci::{Arch, Descriptor, Digest, media_type};
+
+use super::BuildError;
+use super::copying::{From, Named, gather};
+use super::error::FailedStep;
+use super::solving::{BuiltLayer, Layers, Solver};
+use super::tree::Tree;
+use crate::executor::{Executor, Step, StepBind, StepError, StepNetwork, Tail};
+
+/// How many lines of a failed step are told.
+const TAIL: usize = 20;
+/// Where a secret without a target stands.
+const SECRETS: &str = "/run/secrets";
+
+/// A `RUN`, its words expanded.
+#[derive(Debug, Clone)]
+pub(crate) struct RunOp {
+    pub(crate) argv: Vec<String>,
+    /// A here-document that is a program: name and text.
+    pub(crate) script: Option<(String, String)>,
+    pub(crate) env: BTreeMap<String, String>,
+    /// Proxies that were given as arguments: they are part of nothing.
+    pub(crate) proxies: BTreeMap<String, String>,
+    pub(crate) workdir: String,
+    pub(crate) user: String,
+    pub(crate) mounts: Vec<StepMount>,
+    pub(crate) network: StepNetwork,
+    pub(crate) arch: Arch,
+}
+
+/// A mount of a step.
+#[derive(Debug, Clone)]
+pub(crate) struct StepMount {
+    pub(crate) mount: Mount,
+    pub(crate) from: From,
+    /// Absolute.
+    pub(crate) target: Option<String>,
+    /// Which of the step's inputs it reads.
+    pub(crate) input: Option<usize>,
+}
+
+/// What goes when a step is done: folders, files with secrets, and locks.
+#[derive(Default)]
+struct Belongings {
+    secrets: Vec<PathBuf>,
+    _locks: Vec<File>,
+}
+
+impl Drop for Belongings {
+    fn drop(&mut self) {
+        for path in &self.secrets {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Solver<'_> {
+    /// What a step is known by: all that it is made of, without secrets.
+    pub(crate) fn run_key(&self, op: &RunOp, inputs: &[Layers], span: Span) -> Result<String, BuildError> {
+        let mut text = format!("run {}\n{:?}\n{:?}\n", op.arch, op.argv, op.script);
+        for (name, value) in &op.env {
+            text.push_str(&format!("{name}={value}\n"));
+        }
+        text.push_str(&format!("{} {} {:?}\n", op.workdir, op.user, op.network));
+        text.push_str(&format!(
+            "{:?} {:?} {:?}\n",
+            self.request.hosts, self.request.shared_memory, self.request.process_limits
+        ));
+        if let Some(epoch) = self.request.epoch {
+            text.push_str(&format!("epoch {epoch}\n"));
+        }
+        for layer in inputs.iter().take(1).flat_map(|layers| layers.iter()) {
+            text.push_str(&format!("{}\n", layer.diff_id));
+        }
+        for mount in &op.mounts {
+            let about = &mount.mount;
+            text.push_str(&format!(
+                "{:?} {:?} {:?} {}",
+                about.kind, mount.target, about.source, about.read_only
+            ));
+            text.push_str(&format!(
+                " {:?} {:?} {:?} {:?}\n",
+                about.id,
+                about.env,
+                about.mode,
+                (about.uid, about.gid)
+            ));
+            if about.kind == MountKind::Bind {
+                text.push_str(&format!("{}\n", self.mounted_digest(mount, inputs, span)?));
+            }
+        }
+        Ok(text)
+    }
+
+    fn mount_tree(&self, mount: &StepMount, inputs: &[Layers]) -> Result<Tree, BuildError> {
+        match (&mount.from, mount.input.and_then(|at| inputs.get(at))) {
+            (From::Input, Some(layers)) => Ok(Tree::layers(self.snapshots(layers)?)),
+            (From::Context(name), _) => self.context(name.as_deref()),
+            (From::Input, None) => Ok(Tree::Layers(Vec::new())),
+        }
+    }
+
+    fn mounted_digest(&self, mount: &StepMount, inputs: &[Layers], span: Span) -> Result<Digest, BuildError> {
+        let named = self.mounted(mount, inputs, span)?;
+        self.content_digest(&[named])
+            .map_err(BuildError::io("reading what is mounted"))
+    }
+
+    fn mounted(&self, mount: &StepMount, inputs: &[Layers], span: Span) -> Result<Named, BuildError> {
+        let tree = self.mount_tree(mount, inputs)?;
+        let source = mount.mount.source.as_deref().unwrap_or("/");
+        let doing = || BuildError::io(format!("reading {source}"));
+        let (real, item) = match tree.resolve(source, true) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => (String::new(), None),
+            other => other.map_err(doing())?,
+        };
+        let Some(item) = item else {
+            let path = coil_dockerfile::ignore::clean(&format!("/{source}"));
+            let fault = Fault::new(span, format!("\"{path}\": not found")).at(source);
+            return Err(match tree.taken_by(path.trim_start_matches('/')) {
+                Some(pattern) => {
+                    fault.help(format!("{} leaves it out by `{pattern}`", self.request.ignored.1))
+                }
+                None => {
+                    fault.help("the mount's source is looked for in the context, or in what its from names")
+                }
+            }
+            .into());
+        };
+        Ok(Named {
+            name: "mounted".into(),
+            parents: Vec::new(),
+            entries: gather(&tree, &real, item, &Matcher::default()).map_err(doing())?,
+            inline: None,
+            is_foreign: tree.is_context(),
+        })
+    }
+
+    /// Runs a step; gives the layers with its own on top.
+    pub(crate) fn run(
+        &self,
+        number: usize,
+        name: &str,
+        op: &RunOp,
+        inputs: &[Layers],
+        span: Span,
+    ) -> Result<BuiltLayer, BuildError> {
+        let executor_failed = |error| BuildError::Executor {
+            span,
+            source: Box::new(error),
+        };
+        let Some(executor) = self.builder.executor else {
+            return Err(executor_failed(StepError::Refused("RUN needs containers".into())));
+        };
+        let doing = || BuildError::io("preparing a step");
+        let below = inputs.first().cloned().unwrap_or_default();
+        let upper = self.scratch("upper").map_err(doing())?;
+        folder(&upper, 0o755).map_err(doing())?;
+        let mut step = Step::new(op.arch, self.snapshots(&below)?, upper.clone(), op.argv.clone());
+        step.env.extend(op.env.clone());
+        step.workdir.clone_from(&op.workdir);
+        step.user.clone_from(&op.user);
+        step.network = op.network;
+        step.hosts.clone_from(&self.request.hosts);
+        step.limits.shared_memory = self.request.shared_memory;
+        step.process_limits.clone_from(&self.request.process_limits);
+        for (variable, value) in op
+            .proxies
+            .iter()
+            .chain(self.builder.host.env.iter().map(|(name, value)| (name, value)))
+        {
+            step.env.entry(variable.clone()).or_insert_with(|| value.clone());
+        }
+        step.binds.extend(self.builder.host.binds.iter().cloned());
+        let mut belongings = Belongings::default();
+        if let Some((name, text)) = &op.script {
+            let place = self.scratch("script").map_err(doing())?;
+            fs::write(&place, text).map_err(doing())?;
+            fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).map_err(doing())?;
+            step.binds.push(StepBind {
+                source: place,
+                target: format!("/dev/pipes/{name}"),
+                read_only: true,
+            });
+        }
+        for mount in &op.mounts {
+            self.attach(mount, inputs, span, &mut step, &mut belongings)?;
+        }
+        if let Some(epoch) = self.request.epoch {
+            step.env
+                .entry("SOURCE_DATE_EPOCH".into())
+                .or_insert_with(|| epoch.to_string());
+        }
+        self.execute(executor, number, name, &step, span)?;
+        drop(belongings);
+        let (digest, size) = self.builder.store.keep_writes(&upper, None)?;
+        Ok(BuiltLayer {
+            blob: Descriptor::new(media_type::LAYER_TAR, digest.clone(), size),
+            diff_id: digest,
+            created: Some(self.created()),
+        })
+    }
+
+    fn execute(
+        &self,
+        executor: &dyn Executor,
+        number: usize,
+        name: &str,
+        step: &Step,
+        span: Span,
+    ) -> Result<(), BuildError> {
+        let tail = Tail::default();
+        let end = executor
+            .run(step, &mut |printed| {
+                tail.push(printed);
+                self.builder.events.output(number, printed);
+            })
+            .map_err(|error| BuildError::Executor {
+                span,
+                source: Box::new(error),
+            })?;
+        if end.is_success() {
+            return Ok(());
+        }
+        let lines = tail.lines(TAIL);
+        let command = step.argv.join(" ");
+        let help = help_for(&command, &lines, end.code, end.out_of_memory);
+        Err(BuildError::Step {
+            span,
+            step: Box::new(FailedStep {
+                command,
+                code: end.code,
+                out_of_memory: end.out_of_memory,
+                tail: lines,
+                step: name.to_owned(),
+            }),
+            help,
+        })
+    }
+
+    fn attach(
+        &self,
+        mount: &StepMount,
+        inputs: &[Layers],
+        span: Span,
+        step: &mut Step,
+        belongings: &mut Belongings,
+    ) -> Result<(), BuildError> {
+        let about = &mount.mount;
+        match about.kind {
+            MountKind::Tmpfs => {
+                let target = mount.target.clone().unwrap_or_default();
+                step.memory_folders.push((target, about.size));
+                Ok(())
+            }
+            MountKind::Secret => self.attach_secret(mount, span, step, belongings),
+            MountKind::Cache => self.attach_cache(mount, inputs, span, step, belongings),
+            MountKind::Bind | MountKind::Ssh => {
+                let source = self.materialised(mount, inputs, span)?;
+                step.binds.push(StepBind {
+                    source,
+                    target: mount.target.clone().unwrap_or_default(),
+                    read_only: about.read_only,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// What a bind mount shows: files of their own, so that nothing that is ignored can be seen and no write is kept.
+    fn materialised(&self, mount: &StepMount, inputs: &[Layers], span: Span) -> Result<PathBuf, BuildError> {
+        let named = self.mounted(mount, inputs, span)?;
+        let doing = || BuildError::io("preparing a mount");
+        let single = named.entries.first().filter(|first| !first.item.meta.is_dir());
+        if let (Some(only), true, false) = (single, mount.mount.read_only, named.is_foreign) {
+            return Ok(only.item.place.clone());
+        }
+        let digest = self
+            .content_digest(std::slice::from_ref(&named))
+            .map_err(doing())?;
+        let entries = self.tree_entries(&named, span)?;
+        let kept = self.remembered("mount", &digest.to_string(), || {
+            let (digest, size) = self.write_entries(&entries).map_err(doing())?;
+            Ok(BuiltLayer {
+                blob: Descriptor::new(media_type::LAYER_TAR, digest.clone(), size),
+                diff_id: digest,
+                created: None,
+            })
+        })?;
+        let tree = match mount.mount.read_only {
+            true => self
+                .builder
+                .store
+                .ensure_snapshot(&kept.diff_id, &kept.blob, self.ownership())?,
+            false => {
+                let folder_path = self.scratch("mount").map_err(doing())?;
+                folder(&folder_path, 0o755).map_err(doing())?;
+                let mut file = self.builder.store.open_blob(&kept.blob.digest).map_err(doing())?;
+                coil_store::unpack_archive(&mut file, &folder_path, self.ownership())
+                    .map_err(|error| BuildError::fault(span, error.to_string()))?;
+                folder_path
+            }
+        };
+        Ok(tree.join("mounted"))
+    }
+
+    fn attach_secret(
+        &self,
+        mount: &StepMount,
+        span: Span,
+        step: &mut Step,
+        belongings: &mut Belongings,
+    ) -> Result<(), BuildError> {
+        let about = &mount.mount;
+        let id = about.id.clone().unwrap_or_default();
+        let Some(bytes) = self.request.secrets.get(&id) else {
+            if !about.required {
+                return Ok(());
+            }
+            return Err(Fault::new(span, format!("secret {id}: not found"))
+                .at(id.clone())
+                .help(format!(
+                    "give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE"
+                ))
+                .into());
+        };
+        let doing = || BuildError::io("preparing a secret");
+        if let Some(name) = &about.env {
+            let value = String::from_utf8(bytes.clone()).map_err(|_| {
+                BuildError::fault(span, format!("secret {id} is no text, so it can be no variable"))
+            })?;
+            step.env.insert(name.clone(), value);
+            if about.target.is_none() {
+                return Ok(());
+            }
+        }
+        let private = self.builder.private;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(private)
+            .map_err(doing())?;
+        let place = private.join(format!(".secret-{}.{}.part", self.next(), std::process::id()));
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o400)
+            .open(&place)
+            .map_err(doing())?;
+        belongings.secrets.push(place.clone());
+        file.write_all(bytes).map_err(doing())?;
+        fs::set_permissions(&place, fs::Permissions::from_mode(about.mode.unwrap_or(0o400)))
+            .map_err(doing())?;
+        if rustix::process::geteuid().is_root() {
+            let owner = (Some(about.uid.unwrap_or(0)), Some(about.gid.unwrap_or(0)));
+            std::os::unix::fs::chown(&place, owner.0, owner.1).map_err(doing())?;
+        }
+        step.binds.push(StepBind {
+            source: place,
+            target: mount.target.clone().unwrap_or_else(|| format!("{SECRETS}/{id}")),
+            read_only: true,
+        });
+        Ok(())
+    }
+
+    fn attach_cache(
+        &self,
+        mount: &StepMount,
+        inputs: &[Layers],
+        span: Span,
+        step: &mut Step,
+        belongings: &mut Belongings,
+    ) -> Result<(), BuildError> {
+        let about = &mount.mount;
+        let target = mount.target.clone().unwrap_or_default();
+        let id = about.id.clone().unwrap_or_else(|| target.clone());
+        let doing = || BuildError::io("preparing a cache");
+        let caches = self.builder.store.step_caches_dir().map_err(doing())?;
+        // An id is only ever hashed: it can lead nowhere.
+        let first = match &mount.from {
+            From::Context(None) => String::new(),
+            _ => self.mounted_digest(mount, inputs, span)?.to_string(),
+        };
+        let key = Digest::of(format!("{id}\n{first}\n{:?}", about.source).as_bytes());
+        let mut chosen = None;
+        for turn in 0.. {
+            let name = match turn {
+                0 => key.hex().to_owned(),
+                turn => format!("{}-{turn}", key.hex()),
+            };
+            let lock = fs::OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .mode(0o600)
+                .open(caches.join(format!("{name}.lock")))
+                .map_err(doing())?;
+            let locked = match about.sharing {
+                CacheSharing::Shared => lock.lock_shared().map(|()| true),
+                CacheSharing::Locked => lock.lock().map(|()| true),
+                CacheSharing::Private => Ok(lock.try_lock().is_ok()),
+            };
+            if locked.map_err(doing())? {
+                chosen = Some((caches.join(name), lock));
+                break;
+            }
+        }
+        let Some((place, lock)) = chosen else {
+            return Ok(());
+        };
+        belongings._locks.push(lock);
+        if !place.exists() {
+            let new = self.scratch("cache").map_err(doing())?;
+            match &mount.from {
+                From::Context(None) => folder(&new, about.mode.unwrap_or(0o755)).map_err(doing())?,
+                _ => {
+                    let mut bind = mount.clone();
+                    bind.mount.read_only = false;
+                    let made = self.materialised(&bind, inputs, span)?;
+                    fs::rename(&made, &new).map_err(doing())?;
+                }
+            }
+            if rustix::process::geteuid().is_root() && (about.uid.is_some() || about.gid.is_some()) {
+                std::os::unix::fs::chown(&new, about.uid, about.gid).map_err(doing())?;
+            }
+            fs::write(caches.join(format!("{}.id", key.hex())), &id).map_err(doing())?;
+            if let Err(error) = fs::rename(&new, &place)
+                && !place.exists()
+            {
+                return Err(doing()(error));
+            }
+        }
+        step.binds.push(StepBind {
+            source: place,
+            target,
+            read_only: about.read_only,
+        });
+        Ok(())
+    }
+
+    /// The layers' folders, the lowest first; unpacked where they aren't yet.
+    pub(crate) fn snapshots(&self, layers: &Layers) -> Result<Vec<PathBuf>, BuildError> {
+        layers
+            .iter()
+            .map(|layer| {
+                Ok(self
+                    .builder
+                    .store
+                    .ensure_snapshot(&layer.diff_id, &layer.blob, self.ownership())?)
+            })
+            .collect()
+    }
+}
+
+/// A folder with just this mode.
+fn folder(path: &Path, mode: u32) -> io::Result<()> {
+    fs::create_dir(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// What to do about a step that failed, where that can be told.
+fn help_for(command: &str, tail: &[String], code: i32, out_of_memory: bool) -> Option<String> {
+    let said = |text: &str| tail.iter().any(|line| line.contains(text));
+    if out_of_memory {
+        return Some("give the step more memory, or let it do less at once".into());
+    }
+    if command.starts_with("/bin/sh -c")
+        && command.contains("<(")
+        && (said("Syntax error") || said("syntax error"))
+    {
+        return Some(
+            "`<(…)` is bash's, and this step's shell is sh: write SHELL [\"/bin/bash\", \"-c\"] before it"
+                .into(),
+        );
+    }
+    if said("No space left on device") {
+        return Some(
+            "the disk is full: free some space, or choose another data root with `--root DIR`".into(),
+        );
+    }
+    if said("Temporary failure in name resolution") || said("Could not resolve") {
+        return Some("the step reaches no name server; `--network host` uses the host's network".into());
+    }
+    match code {
+        127 if said("not found") => {
+            Some("the image has no such program: install it in a step before this one".into())
+        }
+        137 => Some("the step was killed".into()),
+        _ => None,
+    }
+}
+
+/// Layers that are shared between steps.
+pub(crate) type SharedLayers = Shared<Vec<BuiltLayer>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_that_have_a_known_reason() {
+        let tail = ["/bin/sh: 1: Syntax error: \"(\" unexpected".to_owned()];
+        let help = help_for("/bin/sh -c cat <(echo a)", &tail, 2, false).unwrap();
+        assert!(help.contains("bash"));
+        assert_eq!(help_for("/bin/sh -c false", &[], 1, false), None);
+    }
+}

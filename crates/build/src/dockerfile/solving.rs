@@ -1,0 +1,562 @@
+//! A build from its text to the image: the graph is run, steps are found in the cache or made, the image is written.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use coil_dockerfile::ignore::Matcher;
+use coil_dockerfile::{Dockerfile, Fault, Span, near, parse};
+use coil_oci::{Descriptor, Digest, Hasher, Manifest, Platform, media_type, timestamp};
+use coil_plan::Vertex;
+use serde::{Deserialize, Serialize};
+
+use super::copy_plan::Planned;
+use super::copying::{CopyOp, From, Named};
+use super::lowering::{Lowering, Op, PROXY_ARGS, PlannedStep};
+use super::ownership::owner;
+use super::running::SharedLayers;
+use super::tree::{Item, Tree};
+use super::{BuildError, BuildRequest, Builder, Built, NamedContext};
+use crate::solver::solve;
+
+/// Records of steps; raised when the same step gives other bytes than before.
+const STEPS: &str = "dockerfile-step-v1";
+/// Records of files' digests.
+const FILES: &str = "dockerfile-files-v1";
+/// A file that changed so many nanoseconds ago is not trusted by its stamp.
+const FRESH: i128 = 1_000_000_000;
+
+/// The layers of a step, the lowest first.
+pub(crate) type Layers = SharedLayers;
+
+/// A layer in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BuiltLayer {
+    pub(crate) blob: Descriptor,
+    pub(crate) diff_id: Digest,
+    /// When it was made, where that is known.
+    pub(crate) created: Option<String>,
+}
+
+/// Size, modification, change (nanoseconds) and inode of a file, and its digest.
+type Stamp = (u64, i128, i128, u64, Digest);
+
+/// Runs one build's graph.
+pub(crate) struct Solver<'a> {
+    pub(crate) builder: &'a Builder<'a>,
+    pub(crate) request: &'a BuildRequest,
+    scratch: Scratch<'a>,
+    counter: AtomicUsize,
+    cached: AtomicUsize,
+    stamps: Mutex<(BTreeMap<PathBuf, Stamp>, bool)>,
+}
+
+/// A folder that goes with the build.
+struct Scratch<'a> {
+    builder: &'a Builder<'a>,
+    folder: PathBuf,
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        if self.folder.exists() {
+            let _ = self.builder.store.remove_folder(&self.folder);
+        }
+    }
+}
+
+impl Builder<'_> {
+    /// Builds an image; it has no name yet. The caller holds a lease until it has one.
+    ///
+    /// # Errors
+    /// See [`BuildError`]; what was built till then is found by the next build.
+    pub fn build(&self, request: &BuildRequest) -> Result<Built, BuildError> {
+        let file = self.parsed(request)?;
+        let target = self.target(&file, request)?;
+        let mut lowering = Lowering::new(self, request, &file, target)?;
+        for index in lowering.needed(target) {
+            lowering.stage(index)?;
+        }
+        let notes = self.unused(request, &lowering);
+        let Lowering {
+            graph, mut stages, ..
+        } = lowering;
+        let folder = self
+            .store
+            .temp_path()
+            .map_err(BuildError::io("making a temporary folder"))?;
+        let solver = Solver {
+            builder: self,
+            request,
+            scratch: Scratch {
+                builder: self,
+                folder,
+            },
+            counter: AtomicUsize::new(0),
+            cached: AtomicUsize::new(0),
+            stamps: Mutex::default(),
+        };
+        let stamps = solver.stamps_key();
+        solver.read_stamps(&stamps);
+        let results = solve(&graph, self.threads, |vertex, inputs| {
+            solver.vertex(vertex, inputs)
+        });
+        solver.write_stamps(&stamps);
+        let results = results?;
+        let Some(lowered) = stages.remove(&target) else {
+            return Err(BuildError::fault(Span::new(1, 1), "the stage was not built"));
+        };
+        let layers = results[lowered.vertex.index()].clone();
+        let mut state = lowered.state;
+        state.config.config.labels.extend(request.labels.clone());
+        let now = solver.created();
+        let made: Vec<Option<String>> = {
+            let below = layers.len()
+                - state
+                    .history
+                    .iter()
+                    .filter(|(_, layer)| *layer)
+                    .count()
+                    .min(layers.len());
+            layers[below..]
+                .iter()
+                .map(|layer| layer.created.clone())
+                .collect()
+        };
+        state.config.history = state.finished_history(&made, &now);
+        let last = state
+            .config
+            .history
+            .last()
+            .and_then(|entry| entry.created.clone());
+        state.config.created = Some(match request.epoch {
+            Some(_) => now,
+            None => last.unwrap_or(now),
+        });
+        state.config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        let (descriptor, id) = self
+            .write_image(&state.config, &layers, request)
+            .map_err(BuildError::io("writing the image"))?;
+        Ok(Built {
+            descriptor,
+            id,
+            steps: (graph.vertices().len(), solver.cached.load(Ordering::Relaxed)),
+            notes,
+        })
+    }
+
+    /// Reads the Dockerfile and looks for what can be told without building.
+    ///
+    /// # Errors
+    /// What is wrong in it.
+    pub fn check(&self, request: &BuildRequest) -> Result<(), BuildError> {
+        let file = self.parsed(request)?;
+        self.target(&file, request).map(|_| ())
+    }
+
+    fn parsed(&self, request: &BuildRequest) -> Result<Dockerfile, BuildError> {
+        let file = parse(&request.text)?;
+        if let Some((syntax, line)) = &file.directives.syntax {
+            let name = syntax.split_whitespace().next().unwrap_or_default();
+            let bare = name.strip_prefix("docker.io/").unwrap_or(name);
+            let known = ["docker/dockerfile", "docker/dockerfile-upstream"];
+            if !known.contains(&bare.split([':', '@']).next().unwrap_or_default()) {
+                let text = format!("the front end {name} cannot be used: coil reads Dockerfiles itself");
+                return Err(Fault::new(Span::new(*line, *line), text)
+                    .at(name)
+                    .help("write # syntax=docker/dockerfile:1, or leave the line away")
+                    .into());
+            }
+        }
+        Ok(file)
+    }
+
+    fn target(&self, file: &Dockerfile, request: &BuildRequest) -> Result<usize, BuildError> {
+        let last = file.stages.len() - 1;
+        let Some(name) = &request.target else {
+            return Ok(last);
+        };
+        file.stage(name).ok_or_else(|| {
+            let names: Vec<&str> = file
+                .stages
+                .iter()
+                .filter_map(|stage| stage.name.as_deref())
+                .collect();
+            let text = format!("target stage \"{name}\" could not be found");
+            let span = file.stages[last].span;
+            let fault = Fault::new(span, text);
+            match near::closest(name, names.iter().copied()) {
+                Some(near) => fault.help(format!("did you mean {near}?")),
+                None if names.is_empty() => fault.help("no stage has a name: write FROM … AS NAME"),
+                None => fault.help(format!("stages are {}", names.join(", "))),
+            }
+            .into()
+        })
+    }
+
+    fn unused(&self, request: &BuildRequest, lowering: &Lowering<'_>) -> Vec<String> {
+        let known = |name: &&String| {
+            lowering.used_args.contains(*name)
+                || PROXY_ARGS.contains(&name.as_str())
+                || name.starts_with("BUILDKIT_")
+                || *name == "SOURCE_DATE_EPOCH"
+        };
+        let unused: Vec<&str> = request
+            .args
+            .keys()
+            .filter(|name| !known(name))
+            .map(String::as_str)
+            .collect();
+        match unused.is_empty() {
+            true => Vec::new(),
+            false => vec![format!(
+                "one or more build-args [{}] were not consumed",
+                unused.join(" ")
+            )],
+        }
+    }
+
+    fn write_image(
+        &self,
+        config: &coil_oci::ImageConfig,
+        layers: &[BuiltLayer],
+        request: &BuildRequest,
+    ) -> io::Result<(Descriptor, Digest)> {
+        let bytes = serde_json::to_vec(config)?;
+        let id = self.store.put_blob(&bytes)?;
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: media_type::MANIFEST.into(),
+            config: Descriptor::new(media_type::CONFIG, id.clone(), bytes.len() as u64),
+            layers: layers.iter().map(|layer| layer.blob.clone()).collect(),
+            annotations: BTreeMap::new(),
+            artifact_type: None,
+            subject: None,
+        };
+        let bytes = serde_json::to_vec(&manifest)?;
+        let digest = self.store.put_blob(&bytes)?;
+        let mut descriptor = Descriptor::new(media_type::MANIFEST, digest, bytes.len() as u64);
+        descriptor.platform = Some(Platform::linux(request.arch));
+        Ok((descriptor, id))
+    }
+}
+
+impl Solver<'_> {
+    fn vertex(&self, vertex: &Vertex<PlannedStep>, inputs: &[Layers]) -> Result<Layers, BuildError> {
+        let step = &vertex.op;
+        let below = inputs.first().cloned().unwrap_or_default();
+        let events = self.builder.events;
+        let made = match &step.op {
+            Op::Scratch => return Ok(Layers::default()),
+            Op::Image(layers) => {
+                events.cached(step.number, &vertex.name);
+                self.cached.fetch_add(1, Ordering::Relaxed);
+                return Ok(Arc::new(layers.clone()));
+            }
+            Op::Copy(op) => self.copy_step(vertex, op, inputs),
+            Op::Folder { path, owner } => self.folder_step(vertex, path, owner, &below),
+            Op::Run(op) => self.run_key(op, inputs, step.span).and_then(|key| {
+                self.step(vertex, &key, || {
+                    self.run(step.number, &vertex.name, op, inputs, step.span)
+                })
+            }),
+        };
+        match made {
+            Ok(layer) => {
+                let mut layers = below.as_ref().clone();
+                layers.push(layer);
+                Ok(Arc::new(layers))
+            }
+            Err(error) => {
+                events.failed(step.number, &error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// A step by what it is made of: found, or made and remembered.
+    fn step(
+        &self,
+        vertex: &Vertex<PlannedStep>,
+        key: &str,
+        make: impl FnOnce() -> Result<BuiltLayer, BuildError>,
+    ) -> Result<BuiltLayer, BuildError> {
+        let (number, name) = (vertex.op.number, &vertex.name);
+        let key = Digest::of(key.as_bytes());
+        if vertex.op.cached
+            && let Some(layer) = self.known(key.hex())
+        {
+            self.cached.fetch_add(1, Ordering::Relaxed);
+            self.builder.events.cached(number, name);
+            return Ok(layer);
+        }
+        self.builder.events.begin(number, name);
+        let layer = make()?;
+        self.remember(key.hex(), &layer)?;
+        self.builder.events.done(number);
+        Ok(layer)
+    }
+
+    fn known(&self, key: &str) -> Option<BuiltLayer> {
+        let layer: BuiltLayer = serde_json::from_slice(&self.builder.store.cache_get(STEPS, key)?).ok()?;
+        self.builder.store.has_blob(&layer.blob.digest).then_some(layer)
+    }
+
+    fn remember(&self, key: &str, layer: &BuiltLayer) -> Result<(), BuildError> {
+        let bytes = serde_json::to_vec(layer).unwrap_or_default();
+        self.builder
+            .store
+            .cache_put(STEPS, key, &bytes)
+            .map_err(BuildError::io("keeping a record of a step"))
+    }
+
+    /// Something that is made of a key alone: found, or made and remembered.
+    pub(crate) fn remembered(
+        &self,
+        kind: &str,
+        key: &str,
+        make: impl FnOnce() -> Result<BuiltLayer, BuildError>,
+    ) -> Result<BuiltLayer, BuildError> {
+        let key = Digest::of(format!("{kind} {key}").as_bytes());
+        if let Some(layer) = self.known(key.hex()) {
+            return Ok(layer);
+        }
+        let layer = make()?;
+        self.remember(key.hex(), &layer)?;
+        Ok(layer)
+    }
+
+    fn copy_step(
+        &self,
+        vertex: &Vertex<PlannedStep>,
+        op: &CopyOp,
+        inputs: &[Layers],
+    ) -> Result<BuiltLayer, BuildError> {
+        let step = &vertex.op;
+        let below = inputs.first().cloned().unwrap_or_default();
+        let mut text = format!("copy {:?} {:?} {:?}", op.destination, op.chown, op.chmod);
+        text.push_str(&format!(
+            " {} {} {:?} {:?}\n",
+            op.link, op.parents, op.exclude, op.unpack
+        ));
+        let mut named: Option<Vec<Named>> = None;
+        match (&op.from, inputs.get(1)) {
+            (From::Input, Some(source)) => {
+                text.push_str(&format!("{:?}\n", op.sources));
+                source
+                    .iter()
+                    .for_each(|layer| text.push_str(&format!("from {}\n", layer.diff_id)));
+            }
+            _ => {
+                let all = self.copy_named(op, inputs, step.span)?;
+                let digest = self
+                    .content_digest(&all)
+                    .map_err(BuildError::io("reading what is copied"))?;
+                text.push_str(&format!("content {digest}\n"));
+                named = Some(all);
+            }
+        }
+        let whole: String = below.iter().map(|layer| format!("{}\n", layer.diff_id)).collect();
+        self.step(vertex, &format!("{text}below\n{whole}"), || {
+            let all = match named {
+                Some(all) => all,
+                None => self.copy_named(op, inputs, step.span)?,
+            };
+            let tree = Tree::layers(self.snapshots(&below)?);
+            let entries = self.planned(op, &all, &tree, step.span)?;
+            // The same files at the same place make the same layer, whatever lies below.
+            let content = self
+                .content_digest(&all)
+                .map_err(BuildError::io("reading what is copied"))?;
+            let key = format!("{content}\n{}", identity(&entries));
+            let make = || self.layer_of(&entries);
+            match step.cached {
+                true => self.remembered("copied", &key, make),
+                false => make(),
+            }
+        })
+    }
+
+    fn copy_named(&self, op: &CopyOp, inputs: &[Layers], span: Span) -> Result<Vec<Named>, BuildError> {
+        let tree = match (&op.from, inputs.get(1)) {
+            (From::Input, Some(layers)) => Tree::layers(self.snapshots(layers)?),
+            (From::Context(name), _) => self.context(name.as_deref())?,
+            (From::Input, None) => Tree::Layers(Vec::new()),
+        };
+        self.named(op, &tree, span)
+    }
+
+    fn layer_of(&self, entries: &BTreeMap<String, Planned>) -> Result<BuiltLayer, BuildError> {
+        let (digest, size) = self
+            .write_entries(entries)
+            .map_err(BuildError::io("writing a layer"))?;
+        Ok(BuiltLayer {
+            blob: Descriptor::new(media_type::LAYER_TAR, digest.clone(), size),
+            diff_id: digest,
+            created: Some(self.created()),
+        })
+    }
+
+    fn folder_step(
+        &self,
+        vertex: &Vertex<PlannedStep>,
+        path: &str,
+        user: &str,
+        below: &Layers,
+    ) -> Result<BuiltLayer, BuildError> {
+        let whole: String = below.iter().map(|layer| format!("{}\n", layer.diff_id)).collect();
+        self.step(vertex, &format!("folder {path} {user}\n{whole}"), || {
+            let tree = Tree::layers(self.snapshots(below)?);
+            let doing = || BuildError::io(format!("making {path}"));
+            let (real, item) = match tree.resolve(path, true) {
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                    return Err(BuildError::fault(
+                        vertex.op.span,
+                        format!("{path} cannot be made: {error}"),
+                    ));
+                }
+                other => other.map_err(doing())?,
+            };
+            let mut entries = BTreeMap::new();
+            match item {
+                Some(item) if !item.meta.is_dir() => {
+                    let text = format!("{path} cannot be made: it is no folder");
+                    return Err(BuildError::fault(vertex.op.span, text));
+                }
+                Some(_) => {}
+                None => {
+                    let ids = owner_of_folder(user, &tree);
+                    entries = self.folder_entries(&real, &tree, ids).map_err(doing())?;
+                }
+            }
+            self.layer_of(&entries)
+        })
+    }
+
+    /// A context's files.
+    pub(crate) fn context(&self, name: Option<&str>) -> Result<Tree, BuildError> {
+        let none = Matcher::default();
+        match name {
+            Some(name) => match self.request.contexts.get(name) {
+                Some(NamedContext::Folder(root)) => Ok(Tree::Folder {
+                    root: root.clone(),
+                    ignored: none,
+                }),
+                _ => Ok(Tree::Layers(Vec::new())),
+            },
+            None => match &self.request.context {
+                Some(root) => Ok(Tree::Folder {
+                    root: root.clone(),
+                    ignored: Matcher::new(&self.request.ignored.0).map_err(|error| {
+                        BuildError::from(
+                            Fault::new(Span::new(1, 1), format!("{}: {error}", self.request.ignored.1))
+                                .help("a pattern is a path with `*`, `?`, `[…]` and `**`; a `!` before one keeps what it fits"),
+                        )
+                    })?,
+                }),
+                None => Ok(Tree::Layers(Vec::new())),
+            },
+        }
+    }
+
+    /// Seconds since 1970 of what is made now.
+    pub(crate) fn time(&self) -> u64 {
+        self.request.epoch.unwrap_or(self.builder.now.as_secs())
+    }
+
+    /// The same as a configuration has it.
+    pub(crate) fn created(&self) -> String {
+        match self.request.epoch {
+            Some(epoch) => timestamp::seconds(epoch),
+            None => timestamp::nanoseconds(self.builder.now),
+        }
+    }
+
+    pub(crate) fn next(&self) -> usize {
+        self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A path in the build's own folder that nothing is at.
+    pub(crate) fn scratch(&self, what: &str) -> io::Result<PathBuf> {
+        fs::create_dir_all(&self.scratch.folder)?;
+        Ok(self.scratch.folder.join(format!("{what}-{}", self.next())))
+    }
+
+    fn stamps_key(&self) -> Option<String> {
+        let root = self.request.context.as_ref()?;
+        Some(Digest::of(root.as_os_str().as_encoded_bytes()).hex().to_owned())
+    }
+
+    fn read_stamps(&self, key: &Option<String>) {
+        let known = key
+            .as_ref()
+            .and_then(|key| self.builder.store.cache_get(FILES, key));
+        if let Some(known) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            self.stamps.lock().unwrap_or_else(PoisonError::into_inner).0 = known;
+        }
+    }
+
+    fn write_stamps(&self, key: &Option<String>) {
+        let stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(key), true) = (key, stamps.1)
+            && let Ok(bytes) = serde_json::to_vec(&stamps.0)
+        {
+            // Without them files are read again.
+            let _ = self.builder.store.cache_put(FILES, key, &bytes);
+        }
+    }
+
+    /// A file's digest: by its stamp where that is known and old enough.
+    pub(crate) fn file_digest(&self, item: &Item) -> io::Result<Digest> {
+        let meta = &item.meta;
+        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        let modified = nanoseconds(meta.mtime(), meta.mtime_nsec());
+        let changed = nanoseconds(meta.ctime(), meta.ctime_nsec());
+        let facts = (meta.len(), modified, changed, meta.ino());
+        let known = {
+            let stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+            stamps.0.get(&item.place).cloned()
+        };
+        if let Some((size, mtime, ctime, inode, digest)) = known
+            && (size, mtime, ctime, inode) == facts
+        {
+            return Ok(digest);
+        }
+        let mut hasher = Hasher::new();
+        io::copy(&mut fs::File::open(&item.place)?, &mut hasher)?;
+        let digest = hasher.finish();
+        let now = i128::try_from(self.builder.now.as_nanos()).unwrap_or(0);
+        if now - modified > FRESH && now - changed > FRESH {
+            let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+            let stamp = (facts.0, facts.1, facts.2, facts.3, digest.clone());
+            stamps.0.insert(item.place.clone(), stamp);
+            stamps.1 = true;
+        }
+        Ok(digest)
+    }
+}
+
+/// Whose a folder of `WORKDIR` is: the user's, where the stage tells who that is.
+fn owner_of_folder(user: &str, tree: &Tree) -> (u32, u32) {
+    match user.is_empty() {
+        true => (0, 0),
+        false => owner(user, tree).unwrap_or((0, 0)),
+    }
+}
+
+/// What makes a layer's bytes besides the content of its files; times that are now don't count.
+fn identity(entries: &BTreeMap<String, Planned>) -> String {
+    let mut text = String::new();
+    for (path, planned) in entries {
+        let entry = &planned.entry;
+        text.push_str(&format!(
+            "{path}\0{:?} {:o} {} {}\n",
+            entry.kind, entry.mode, entry.uid, entry.gid
+        ));
+    }
+    text
+}
