@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use coil_oci::Digest;
 use coil_python::{
-    Diagnostic, Direct, MarkerTree, PackageName, Pinned, Problem, Requirement, ResolutionInput, Target,
+    Diagnostic, Direct, MarkerTree, PackageName, Pinned, Problem, ResolutionInput, Target, parse_marker,
+    parse_requirement,
 };
 use coil_wheel::filename::DistributionName;
 
@@ -72,7 +73,7 @@ impl Pin {
             return None;
         }
         let text = without_hashes(line);
-        if let Ok(requirement) = Requirement::from_str(text) {
+        if let Ok(requirement) = parse_requirement(text) {
             return Some(Pin {
                 what: What::Name(requirement.name),
                 marker: requirement.marker,
@@ -92,7 +93,7 @@ impl Pin {
         let named = named.and_then(|found| PackageName::from_str(&found.name).ok());
         Some(Pin {
             what: named.map_or_else(|| What::Place(bare(place).to_owned()), What::Name),
-            marker: MarkerTree::from_str(marker.trim()).unwrap_or(MarkerTree::TRUE),
+            marker: parse_marker(marker.trim()).unwrap_or(MarkerTree::TRUE),
             digests,
         })
     }

@@ -200,7 +200,7 @@ fn keep_interpreter(pinned: &PinnedAddition, installed: &Installed) -> Result<()
                 "{} needs a newer {name} than the base has",
                 pinned.names.join(", ")
             ),
-            help: Some("renew the base: `coil lock --upgrade`, or remove coil.lock and pack again".into()),
+            help: Some("renew the base: `coil pack --upgrade`".into()),
         }),
     }
 }

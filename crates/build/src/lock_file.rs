@@ -23,13 +23,14 @@ pub(crate) struct LockFile {
 }
 
 impl LockFile {
-    /// Reads the project's lock.
+    /// Reads the project's lock; with `upgrade` nothing that it pins holds any longer.
     ///
     /// # Errors
     /// When it cannot be read, or `locked` is given and there is none.
-    pub(crate) fn read(files: &dyn ProjectFiles, locked: bool) -> Result<LockFile, PackError> {
+    pub(crate) fn read(files: &dyn ProjectFiles, locked: bool, upgrade: bool) -> Result<LockFile, PackError> {
         let before = files.read_text(NAME).map_err(Diagnostic::from)?;
         let lock = match &before {
+            Some(_) if upgrade => CoilLock::default(),
             Some(text) => CoilLock::parse(NAME, text)?,
             None if locked => {
                 return Err(PackError::Locked {

@@ -165,7 +165,8 @@ impl Packer<'_> {
         files: &DiskFiles,
     ) -> Result<(Planned, Option<LockFile>), PackError> {
         let key = self.plan_key(request);
-        if let Some(bytes) = self.store.cache_get(PLANS, key.hex())
+        if !request.upgrade
+            && let Some(bytes) = self.store.cache_get(PLANS, key.hex())
             && let Ok(record) = serde_json::from_slice::<Record>(&bytes)
             && record.reads.still_hold(files)
             && record.planned.is_whole(self)
@@ -247,7 +248,7 @@ impl Packer<'_> {
         let packages_from = found_in(project);
         let choice = BaseChoice::of(request, project)?;
         let archs = platforms(request, pyproject.as_ref())?;
-        let mut lock = LockFile::read(files, request.locked)?;
+        let mut lock = LockFile::read(files, request.locked, request.upgrade)?;
         let archive = Archive::new(self.fetcher.clone(), self.store.clone(), (self.sources)())
             .allow_expired(self.allow_expired);
         let formats = formats(project, files)?;

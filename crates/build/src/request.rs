@@ -55,6 +55,8 @@ pub struct PackRequest {
     pub no_bytecode: bool,
     /// Whether `coil.lock` must be there and fit.
     pub locked: bool,
+    /// Whether what `coil.lock` pins is found afresh, and pinned as it is then.
+    pub upgrade: bool,
     /// The time of every file, in seconds since 1970.
     pub epoch: u64,
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use coil_oci::Digest;
-use coil_python::{Direct, MarkerTree, PackageName, Pinned, Target, without_credentials};
+use coil_python::{Direct, PackageName, Pinned, Target, parse_marker, without_credentials};
 use coil_wheel::download::FetchedWheel;
 use coil_wheel::filename::DistributionName;
 
@@ -69,8 +69,8 @@ impl DirectLine {
     fn holds(&self, target: &Target) -> bool {
         // What can't be read is uv's to complain about.
         self.marker.is_empty()
-            || MarkerTree::from_str(&self.marker)
-                .map_or(true, |marker| marker.evaluate(&target.marker_environment(), &[]))
+            || parse_marker(&self.marker)
+                .is_none_or(|marker| marker.evaluate(&target.marker_environment(), &[]))
     }
 }
 

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use coil_oci::Digest;
 use coil_python::uv_settings::UvResolution;
 use coil_python::{
-    Artifact, ArtifactKind, PackageName, Pinned, Pylock, Requirement, Target, Version, VersionOrUrl,
-    VersionSpecifiers, WheelName,
+    Artifact, ArtifactKind, PackageName, Pinned, Pylock, Target, Version, VersionOrUrl, VersionSpecifiers,
+    WheelName, parse_requirement,
 };
 use coil_wheel::bytecode::Interpreter;
 use coil_wheel::download::FetchedWheel;
@@ -326,7 +326,7 @@ fn named(words: &str) -> Vec<PackageName> {
 fn told_by(name: &PackageName, lines: &[&str]) -> (Vec<VersionSpecifiers>, Vec<Digest>) {
     let (mut versions, mut hashes) = (Vec::new(), Vec::new());
     for line in lines {
-        let Ok(requirement) = Requirement::from_str(without_hashes(line)) else {
+        let Ok(requirement) = parse_requirement(without_hashes(line)) else {
             continue;
         };
         if requirement.name == *name {

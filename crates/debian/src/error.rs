@@ -105,7 +105,7 @@ impl ResolveError {
                 }
                 SolveError::Several { .. } => "name one of them",
                 SolveError::Unmet { .. } | SolveError::Conflict { .. } => {
-                    "leave one of them out; where the base is old, renew it with `coil lock --upgrade`"
+                    "leave one of them out; where the base is old, renew it with `coil pack --upgrade`"
                 }
             },
             ResolveError::Solve { .. } => "the mirror may be in the middle of an update: try again later",
@@ -195,7 +195,7 @@ impl AssembleError {
             AssembleError::UnknownArch { .. } => "coil knows amd64 and arm64",
             AssembleError::Fetch { source, .. } => source.help(),
             AssembleError::Gone { .. } | AssembleError::Incomplete { .. } => {
-                "renew the list of packages with `coil lock --upgrade`"
+                "renew the list of packages with `coil pack --upgrade`"
             }
             AssembleError::Malformed { .. } => {
                 "the file is what the list pins: report it, or pin another version"

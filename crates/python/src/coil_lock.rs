@@ -258,7 +258,7 @@ impl CoilLock {
     /// The file's text: the same for the same content, one package's file a line.
     pub fn to_text(&self) -> String {
         let mut text = format!(
-            "# Written by coil. Renew it with `coil lock --upgrade`.\nversion = {}\n",
+            "# Written by coil. Renew it with `coil pack --upgrade`.\nversion = {}\n",
             self.version
         );
         for base in &self.bases {

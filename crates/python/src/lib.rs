@@ -61,7 +61,7 @@ pub use pyproject::{Asked, PyProject, ScriptEntry};
 pub use python_choice::{
     AvailablePython, PythonChoice, PythonWish, choose_python, debian_pythons, python_version_file,
 };
-pub use requirement::{GroupName, Requirement};
+pub use requirement::{GroupName, Requirement, parse_marker, parse_requirement};
 pub use requirements_file::{
     IndexOptions, RequirementEntry, RequirementsFile, ResolutionInput, Wanted, without_credentials,
 };

@@ -74,7 +74,7 @@ fn is_too_deep(text: &str) -> bool {
 }
 
 /// Reads an environment marker (PEP 508); `None` if it is none.
-pub(crate) fn parse_marker(text: &str) -> Option<MarkerTree> {
+pub fn parse_marker(text: &str) -> Option<MarkerTree> {
     match is_too_deep(text) {
         true => None,
         false => MarkerTree::from_str(text).ok(),
@@ -88,6 +88,13 @@ pub fn parse_requirement(text: &str) -> Result<Requirement, RequirementError> {
             message: "its parentheses are nested too deeply".to_owned(),
             start: 0,
             len: text.len().max(1),
+        });
+    }
+    if let Some((start, end)) = open_end(text) {
+        return Err(RequirementError {
+            message: format!("Package name must end with an alphanumeric character, not '{end}'"),
+            start,
+            len: 1,
         });
     }
     Requirement::from_str(text).map_err(|error| {
@@ -104,6 +111,20 @@ pub fn parse_requirement(text: &str) -> Result<Requirement, RequirementError> {
             len: error.len.max(1),
         }
     })
+}
+
+/// Where a name ends with what no name ends with: the parser takes it for one of its own mistakes.
+fn open_end(text: &str) -> Option<(usize, char)> {
+    let before = text.len() - text.trim_start().len();
+    let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let name = text[before..].split(|c: char| !in_name(c)).next()?;
+    let last = name
+        .chars()
+        .next_back()
+        .filter(|last| !last.is_ascii_alphanumeric())?;
+    // A path begins with a dot.
+    name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        .then_some((before + name.len() - 1, last))
 }
 
 /// The address of a direct reference.

@@ -125,6 +125,10 @@ fn mistakes() {
             "error: `--hash` must be like sha256:0123…\n  --> requirements.txt:1: a==1 --hash=md5",
         ),
         (
+            "six\nst. >=1\n",
+            "error: `st. >=1` is not a valid requirement (PEP 508)\n  --> requirements.txt:2:3\n   |\n 2 | st. >=1\n   |   ^ Package name must end with an alphanumeric character, not '.'",
+        ),
+        (
             "a==1 --hash=sha256:aa\n",
             "error: a sha256 hash has 64 hexadecimal digits\n  --> requirements.txt:1: a==1 --hash=sha256:aa",
         ),

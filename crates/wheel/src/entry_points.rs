@@ -63,6 +63,7 @@ pub fn scripts(text: &str) -> Result<Vec<Script>, EntryPointError> {
 /// Reads one `name = module:object [extra]`.
 pub fn script(name: &str, value: &str) -> Result<Script, &'static str> {
     let name_is_plain = !name.is_empty()
+        && name.len() <= 255
         && !matches!(name, "." | "..")
         && !name.contains(['/', '\\'])
         && !name.chars().any(char::is_control);

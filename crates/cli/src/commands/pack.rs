@@ -94,6 +94,9 @@ pub struct Pack {
     /// Fail when coil.lock is missing or doesn't fit
     #[arg(long)]
     locked: bool,
+    /// Find the base and the packages afresh, and pin them anew in coil.lock
+    #[arg(long, conflicts_with_all = ["locked", "offline"])]
+    upgrade: bool,
     /// Never use the network
     #[arg(long)]
     offline: bool,
@@ -176,6 +179,7 @@ impl Pack {
             no_bytecode: self.no_bytecode,
             wishes: self.selection.wishes()?,
             locked: self.locked,
+            upgrade: self.upgrade,
             epoch: settings.epoch()?,
         })
     }

@@ -388,7 +388,7 @@ fn a_package_that_is_gone_is_looked_for_among_the_old_ones() {
         error.to_string().contains("libc6 2.41-12 is nowhere any more") && error.to_string().contains(old),
         "{error}"
     );
-    assert!(error.help().contains("coil lock --upgrade"));
+    assert!(error.help().contains("coil pack --upgrade"));
     // No index was looked at.
     assert_eq!(
         case.mirror.seen(),

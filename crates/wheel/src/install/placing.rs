@@ -111,6 +111,38 @@ pub(super) fn place(
             0o644,
         );
     }
+    check_folders(plan)
+}
+
+/// Refuses what is a file and a folder at once: the archive's own names were looked at, what comes together from its parts wasn't.
+fn check_folders(plan: &mut InstallPlan) -> Result<(), InstallError> {
+    let is_file = |path: &str| plan.files.contains_key(path) || path == plan.record_path;
+    for path in plan.files.keys().chain(&plan.folders) {
+        let mut above = path.as_str();
+        let is_folder = plan.folders.contains(above);
+        let mut clash = is_folder && is_file(above);
+        while let Some(cut) = above.rfind('/').filter(|_| !clash) {
+            above = &above[..cut];
+            clash = is_file(above);
+        }
+        if clash {
+            return Err(InstallError::TwoAtOnePlace { file: path.clone() });
+        }
+    }
+    // Where a file has the name of bytecode's folder there is no room for it.
+    let has_room = |source: &str| {
+        let folder = source.rsplit_once('/').map_or("", |(folder, _)| folder);
+        !is_file(&format!("{folder}/__pycache__"))
+    };
+    let crowded: Vec<String> = plan
+        .sources
+        .keys()
+        .filter(|path| !has_room(path))
+        .cloned()
+        .collect();
+    for path in crowded {
+        plan.sources.remove(&path);
+    }
     Ok(())
 }
 

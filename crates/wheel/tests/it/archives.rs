@@ -87,6 +87,22 @@ fn names_that_leave_the_folder_are_refused() {
         let told = refusal(&zip(&[ZipEntry::new(name, b"")]));
         assert!(told.contains(why), "{name:?}: {told}");
     }
+    for name in [
+        "x".repeat(256),
+        "x/".repeat(1600),
+        "a\u{7f}".into(),
+        "a/.".into(),
+        "..".into(),
+    ] {
+        let told = refusal(&zip(&[ZipEntry::new(&name, b"")]));
+        assert!(
+            told.contains("too long")
+                || told.contains("longer")
+                || told.contains("control")
+                || told.contains("part"),
+            "{told}"
+        );
+    }
     let entry = ZipEntry::new("x", b"").with(|entry| {
         entry.name = vec![0xff];
         entry.local_name = vec![0xff];
@@ -220,8 +236,15 @@ fn content_that_is_not_what_is_declared_is_refused() {
     assert!(refusal(&both(|entry| entry.data[0] = 0xff)).contains("not valid"));
     let stored = ZipEntry::stored("a", b"abc").with(|entry| (entry.size, entry.local_size) = (2, 2));
     assert!(refusal(&zip(&[stored])).contains("two sizes"));
-    let encrypted = ZipEntry::new("a", b"").with(|entry| entry.flags = 1);
-    assert!(refusal(&zip(&[encrypted])).contains("encrypted"));
+    for (flag, why) in [
+        (1, "encrypted"),
+        (1 << 6, "encrypted"),
+        (1 << 13, "encrypted"),
+        (1 << 5, "patch"),
+    ] {
+        let entry = ZipEntry::new("a", b"").with(|entry| entry.flags = flag);
+        assert!(refusal(&zip(&[entry])).contains(why), "{flag}");
+    }
     for (number, name) in [
         (9, "deflate64"),
         (12, "bzip2"),

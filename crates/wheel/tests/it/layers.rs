@@ -151,6 +151,23 @@ fn the_bytecode_is_what_python_would_load() {
 }
 
 #[test]
+fn a_file_in_the_place_of_bytecodes_folder_stays() {
+    let scratch = Scratch::new();
+    let entries = vec![
+        ZipEntry::new("odd/__pycache__", b"1"),
+        ZipEntry::new("odd/a.py", b"A = 1\n"),
+    ];
+    let file = scratch.wheel(wheel("odd", "1.0", entries));
+    let options = options(python(), 1);
+    let layer = build(&scratch, vec![file], &options).unwrap();
+    let out = scratch.folder.path().join("out");
+    unpack(&scratch.store.blob_path(&layer.digest), &out);
+    let site = support::tree(&out.join(options.environment.site_packages()));
+    assert_eq!(site["odd/__pycache__"].1, b"1");
+    assert!(!site.keys().any(|path| path.ends_with(".pyc")));
+}
+
+#[test]
 fn the_same_bytes_whatever_the_threads_and_the_store() {
     let mut answers = Vec::new();
     for threads in [1, 3] {

@@ -173,6 +173,9 @@ fn what_has_no_one_answer_is_refused() {
         ),
         (vec![("scripts/python3.99", "1")], "a part of the environment"),
         (vec![("data/bin/Python", "1")], "a part of the environment"),
+        (vec![("data/bin", "1")], "a part of the environment"),
+        (vec![("data/lib", "1")], "a part of the environment"),
+        (vec![("data/lib64", "1")], "a part of the environment"),
     ]
     .into_iter()
     .enumerate()
@@ -185,6 +188,85 @@ fn what_has_no_one_answer_is_refused() {
         });
         let error = install(&scratch, &name, entries.collect()).unwrap_err();
         assert!(error.contains(expected), "{number}: {error}");
+    }
+}
+
+#[test]
+fn a_file_and_a_folder_at_one_place_are_refused() {
+    let scratch = Scratch::new();
+    for (number, entries) in [
+        vec![("a/b.py", "1"), ("NAME-1.0.data/purelib/a", "2")],
+        vec![("a.py", "1"), ("NAME-1.0.data/platlib/a.py/b", "2")],
+        vec![
+            ("NAME-1.0.data/scripts/x", "1"),
+            ("NAME-1.0.data/data/bin/x/y", "2"),
+        ],
+        vec![
+            (
+                "NAME-1.0.dist-info/entry_points.txt",
+                "[console_scripts]\nx = a:b\n",
+            ),
+            ("NAME-1.0.data/data/bin/x/y", "2"),
+        ],
+        vec![
+            ("NAME-1.0.data/data/share/x", "1"),
+            ("NAME-1.0.data/data/share/x/y/z", "2"),
+        ],
+        vec![
+            ("NAME-1.0.data/data/share/x/", ""),
+            ("NAME-1.0.data/data/share", "2"),
+        ],
+        vec![("NAME-1.0.data/purelib/NAME-1.0.dist-info/INSTALLER/x", "1")],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("f{number}");
+        let entries = entries
+            .iter()
+            .map(|(path, content)| ZipEntry::new(&path.replace("NAME", &name), content.as_bytes()));
+        let error = install(&scratch, &name, entries.collect()).unwrap_err();
+        assert!(
+            error.contains("where another file of the wheel is") || error.contains("a part of it is a file"),
+            "{number}: {error}"
+        );
+    }
+}
+
+#[test]
+fn names_that_differ_in_case_alone_stay_apart() {
+    let scratch = Scratch::new();
+    let entries = vec![
+        ZipEntry::new("case/Readme.txt", b"1"),
+        ZipEntry::new("case/README.txt", b"2"),
+        ZipEntry::new("Case/readme.txt", b"3"),
+    ];
+    let installed = install(&scratch, "case", entries).unwrap();
+    for (path, content) in [
+        ("case/Readme.txt", "1"),
+        ("case/README.txt", "2"),
+        ("Case/readme.txt", "3"),
+    ] {
+        assert_eq!(installed[&format!("SITE/{path}")].1, content, "{path}");
+    }
+}
+
+#[test]
+fn scripts_that_no_file_can_be_named_like_are_refused() {
+    let scratch = Scratch::new();
+    let long = "x".repeat(256);
+    for (number, name) in [long.as_str(), "a/b", "..", "a\0b", "a\\b", "a\tb"]
+        .into_iter()
+        .enumerate()
+    {
+        let wheel = format!("s{number}");
+        let text = format!("[console_scripts]\n{name} = a:b\n");
+        let entry = ZipEntry::new(
+            &format!("{wheel}-1.0.dist-info/entry_points.txt"),
+            text.as_bytes(),
+        );
+        let error = install(&scratch, &wheel, vec![entry]).unwrap_err();
+        assert!(error.contains("cannot be a file's"), "{name:?}: {error}");
     }
 }
 
