@@ -32,6 +32,8 @@ pub struct Arguments {
 pub enum Command {
     /// Make an image of a Python project
     Pack(Box<commands::pack::Pack>),
+    /// Make an image from a Dockerfile
+    Build(Box<commands::build::Build>),
     /// Make base images from Debian's signed packages, with no registry
     Base(commands::base::Base),
     /// Get an image from a registry

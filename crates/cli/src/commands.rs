@@ -1,6 +1,7 @@
 //! The commands, one file each: arguments and a call into the engine.
 
 pub mod base;
+pub mod build;
 pub mod create;
 pub mod doctor;
 pub mod exec;
@@ -34,6 +35,7 @@ use crate::settings::Settings;
 pub fn run(command: Command, settings: &Settings) -> Result<i32, Failure> {
     match command {
         Command::Pack(pack) => pack.run(settings),
+        Command::Build(build) => build.run(settings),
         Command::Base(base) => base.run(settings),
         Command::Pull(pull) => pull.run(settings),
         Command::Run(run) => run.run(settings),

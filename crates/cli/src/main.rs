@@ -3,11 +3,14 @@
 mod arguments;
 mod attach;
 mod bill_file;
+mod build_context;
+mod build_progress;
 mod commands;
 mod container_flags;
 mod environment;
 mod environment_flags;
 mod host_path;
+mod host_view;
 mod index_settings;
 mod network_settings;
 mod output;

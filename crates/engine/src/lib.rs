@@ -12,6 +12,7 @@ pub mod events;
 mod exec;
 mod executor;
 mod find;
+pub mod image_build;
 pub mod images;
 pub mod inspect;
 pub mod lifecycle;
