@@ -81,7 +81,7 @@ class Spawner:
         self.process = subprocess.Popen(loop, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, command: list[str], env: dict[str, str] | None = None, cwd: str | None = None) -> dict:
-        """Seconds, the largest resident size in KB, and the exit code of one command."""
+        """Seconds, seconds of processors, the largest resident size in KB, and the exit code of one command."""
         self.process.stdin.write(json.dumps({"command": command, "env": env, "cwd": cwd}) + "\n")
         self.process.stdin.flush()
         result = json.loads(self.process.stdout.readline())
@@ -109,7 +109,7 @@ def spawner_loop() -> None:
         child.returncode = os.waitstatus_to_exitcode(status)
         text = os.pread(output, 100_000, 0).decode(errors="replace") if child.returncode else ""
         os.close(output)
-        result = {"seconds": seconds, "resident": usage.ru_maxrss, "code": child.returncode, "output": text}
+        result = {"seconds": seconds, "processor": usage.ru_utime + usage.ru_stime, "resident": usage.ru_maxrss, "code": child.returncode, "output": text}
         print(json.dumps(result), flush=True)
 
 
