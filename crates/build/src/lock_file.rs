@@ -190,7 +190,7 @@ impl LockFile {
     }
 }
 
-fn to_pin(package: &PinnedPackage) -> BasePackage {
+pub(crate) fn to_pin(package: &PinnedPackage) -> BasePackage {
     BasePackage {
         name: package.name.clone(),
         version: package.version.clone(),
@@ -214,7 +214,7 @@ fn to_pins(base: &PinnedBase, arch: Arch) -> BasePins {
     }
 }
 
-fn from_pin(package: &BasePackage) -> Option<PinnedPackage> {
+pub(crate) fn from_pin(package: &BasePackage) -> Option<PinnedPackage> {
     Some(PinnedPackage {
         name: package.name.clone(),
         version: package.version.clone(),

@@ -9,6 +9,7 @@ mod error;
 mod frozen_site;
 mod name;
 mod normalise;
+mod pins;
 mod python_home;
 mod python_patch;
 mod system_layers;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::StandInError;
 pub use name::{Kind, NameError, Offer, Recipe, offers, recipe, suite};
+pub use pins::{pin, pinned};
 
 use crate::executor::Executor;
 use contents::Contents;
@@ -62,6 +64,8 @@ pub struct StandInRequest {
     pub name: Reference,
     /// What it is made of.
     pub recipe: Recipe,
+    /// Its exact packages, where they are pinned; found out otherwise.
+    pub pinned: Option<PinnedSystem>,
 }
 
 /// A stand-in in the store, without a name yet.
@@ -158,7 +162,10 @@ impl StandInMaker<'_> {
     /// See [`StandInError`]; nothing is kept of what was half made.
     pub fn make(&self, request: &StandInRequest) -> Result<StandIn, StandInError> {
         let mut recipe = request.recipe.clone();
-        let system = self.resolve(&recipe)?;
+        let system = match &request.pinned {
+            Some(system) => system.clone(),
+            None => self.resolve(&recipe)?,
+        };
         let contents = Contents::of(&recipe);
         let key = self.key(request, &system, &contents);
         if let Some(descriptor) = self.known(&key) {

@@ -49,6 +49,7 @@ pub use contents::FoundFile;
 pub use error::{AssembleError, ResolveError};
 pub use installed::{Installed, InstalledPackage};
 pub use pinned::{PinnedBase, PinnedPackage};
+pub use release::parse_compact_date;
 pub use signature::SignatureFault;
 pub use solve::SolveError;
 pub use sources::{Mirror, PUBLIC_MIRROR, PUBLIC_SECURITY_MIRROR, SourceFile, SourcesConfig, Trust};

@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Diagnostic, Problem};
 use crate::pinned::{Artifact, ArtifactKind, Direct, Pinned};
+use crate::system_pins::SystemPins;
 use crate::toml_document::Document;
 
 /// The format's version.
@@ -56,6 +57,9 @@ pub struct CoilLock {
     /// The images from elsewhere that the project stands on, sorted by name.
     #[serde(default, rename = "image")]
     pub images: Vec<ImagePin>,
+    /// The packages of base images that were made without a registry, sorted by name.
+    #[serde(default, rename = "stand-in")]
+    pub stand_ins: Vec<SystemPins>,
     /// The packages of a project without a lock of its own, for each target, sorted.
     #[serde(default, rename = "resolution")]
     pub resolutions: Vec<Resolution>,
@@ -158,6 +162,7 @@ impl Default for CoilLock {
             bases: Vec::new(),
             additions: Vec::new(),
             images: Vec::new(),
+            stand_ins: Vec::new(),
             resolutions: Vec::new(),
         }
     }
@@ -299,6 +304,7 @@ impl CoilLock {
                 text.push_str("stand-in = true\n");
             }
         }
+        crate::system_pins::write(&mut text, &self.stand_ins);
         for resolution in &self.resolutions {
             text.push_str("\n[[resolution]]\n");
             put(&mut text, "arch", resolution.arch.name());
@@ -312,7 +318,7 @@ impl CoilLock {
     }
 }
 
-fn write_debian_package(text: &mut String, package: &BasePackage) {
+pub(crate) fn write_debian_package(text: &mut String, package: &BasePackage) {
     put(text, "name", &package.name);
     put(text, "version", &package.version);
     put(text, "arch", &package.arch);
@@ -435,7 +441,7 @@ fn inline(fields: &[(&str, String)]) -> String {
         .join(", ")
 }
 
-fn put(text: &mut String, key: &str, value: &str) {
+pub(crate) fn put(text: &mut String, key: &str, value: &str) {
     let _ = writeln!(text, "{key} = {}", quoted(value));
 }
 

@@ -34,6 +34,7 @@ pub mod selection;
 mod shell_words;
 mod source_scan;
 pub mod start_command;
+mod system_pins;
 pub mod target;
 mod toml_document;
 pub mod tool_sources;
@@ -67,6 +68,7 @@ pub use requirements_file::{
 };
 pub use selection::Selection;
 pub use start_command::{DEFAULT_PORT, StartCommand, StartSearch};
+pub use system_pins::SystemPins;
 pub use target::{Libc, PythonVersion, Tag, TagRanks, Target};
 pub use uv_lock::{LockedPackage, LockedSource, UvLock};
 pub use wheel_name::{Choice, Refusal, WheelName, best_wheel, choose, no_wheel};

@@ -16,6 +16,7 @@ use super::{FORMAT, StandInError, StandInMaker, python_home};
 use crate::executor::{Step, StepBind, Tail};
 
 const BASES: &str = "stand-in-base-v1";
+const ADDITIONS: &str = "stand-in-addition-v1";
 const CONFIGURE_BASE: &str = include_str!("../../data/stand_in/configure-base.sh");
 const ADD_PACKAGES: &str = include_str!("../../data/stand_in/add-packages.sh");
 /// All scripts, for the names of records: another script may give other bytes.
@@ -101,11 +102,17 @@ impl StandInMaker<'_> {
         let mut layers = vec![(base, format!("Debian {} {what}", system.suite))];
         let mut count = usize::from(made);
         if !contents.is_bare() {
-            layers.push((
-                self.addition(system, contents, &layers[0].0)?,
-                contents.summary(system),
-            ));
-            count += 1;
+            let key = self.addition_key(system, contents, &layers[0].0);
+            let addition = match self.known_layer(ADDITIONS, &key) {
+                Some(layer) => layer,
+                None => {
+                    count += 1;
+                    let layer = self.addition(system, contents, &layers[0].0)?;
+                    self.record_layer(ADDITIONS, &key, &layer)?;
+                    layer
+                }
+            };
+            layers.push((addition, contents.summary(system)));
         }
         Ok((layers, count))
     }
@@ -131,9 +138,7 @@ impl StandInMaker<'_> {
             text.push_str(&format!("{} {}\n", package.name, package.sha256));
         }
         let key = Digest::of(text.as_bytes());
-        let known = self.store.cache_get(BASES, key.hex());
-        let known = known.and_then(|bytes| serde_json::from_slice::<TreeLayer>(&bytes).ok());
-        if let Some(layer) = known.filter(|layer| self.store.has_blob(&layer.blob)) {
+        if let Some(layer) = self.known_layer(BASES, &key) {
             return Ok((layer, false));
         }
         self.check_executor()?;
@@ -181,10 +186,36 @@ impl StandInMaker<'_> {
         self.progress.note("configuring Debian's packages");
         self.run(system, vec![empty], &tree, &["sh", "/.coil/run"], Vec::new())?;
         let layer = self.keep(&tree, system, true)?;
-        let record = serde_json::to_vec(&layer).unwrap_or_default();
-        let kept = self.store.cache_put(BASES, key.hex(), &record);
-        kept.map_err(StandInError::disk("keeping a record of the system"))?;
+        self.record_layer(BASES, &key, &layer)?;
         Ok((layer, true))
+    }
+
+    /// A layer that was made before, where it is still whole.
+    fn known_layer(&self, kind: &str, key: &Digest) -> Option<TreeLayer> {
+        let layer: TreeLayer = serde_json::from_slice(&self.store.cache_get(kind, key.hex())?).ok()?;
+        self.store.has_blob(&layer.blob).then_some(layer)
+    }
+
+    fn record_layer(&self, kind: &str, key: &Digest, layer: &TreeLayer) -> Result<(), StandInError> {
+        let record = serde_json::to_vec(layer).unwrap_or_default();
+        let kept = self.store.cache_put(kind, key.hex(), &record);
+        kept.map_err(StandInError::disk("keeping a record of the system"))
+    }
+
+    /// The name of the record of the second layer: several names of images may share it.
+    fn addition_key(&self, system: &PinnedSystem, contents: &Contents, base: &TreeLayer) -> Digest {
+        let mut text = format!(
+            "{FORMAT} {} {} {}\n",
+            self.time(system),
+            base.diff_id,
+            contents.identity()
+        );
+        for (place, packages) in [("added", &system.added), ("relocated", &system.relocated)] {
+            for package in packages {
+                text.push_str(&format!("{place} {} {}\n", package.name, package.sha256));
+            }
+        }
+        Digest::of(text.as_bytes())
     }
 
     /// The layer with what the image is for.

@@ -1,6 +1,8 @@
 //! `coil base`: base images made from Debian's signed packages, with no registry.
 
-use std::path::Path;
+mod pin_file;
+
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 use coil_build::Output;
 use coil_build::stand_in::{self, Change, Kind, Recipe, StandInMaker, StandInRequest, changes};
-use coil_debian::{Archive, SourcesConfig};
+use coil_debian::{Archive, PinnedSystem, SourcesConfig};
 use coil_engine::Engine;
 use coil_engine::base_images::MadeStandIn;
 use coil_fetch::{Fetcher, NoProgress, Progress};
@@ -22,6 +24,7 @@ use crate::report::Failure;
 use crate::settings::Settings;
 use crate::sweep::Sweep;
 use crate::table;
+use pin_file::PinFile;
 
 /// The machine's apt configuration.
 const APT: &str = "/etc/apt";
@@ -43,6 +46,9 @@ pub struct Base {
     /// Renew those that are here, or the named ones, with Debian's packages of today
     #[arg(long)]
     update: bool,
+    /// Take the packages that this file pins (coil.lock), and pin in it what it doesn't say
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
     /// Show what would change, and make nothing
     #[arg(long)]
     dry_run: bool,
@@ -105,10 +111,17 @@ impl Base {
             epoch: Some(settings.epoch()?).filter(|epoch| *epoch > 0),
             arch: Arch::host(),
         };
-        for request in &requests {
-            let made = self.one(&engine, &maker, request);
+        let mut lock = self.lock.as_deref().map(PinFile::read).transpose()?;
+        for mut request in requests {
+            if let Some(lock) = &lock {
+                request.pinned = self.pinned(&engine, &maker, &request, lock)?;
+            }
+            let made = self.one(&engine, &maker, &request);
             screen.clear();
             if let Some(made) = made? {
+                if let Some(lock) = &mut lock {
+                    lock.pin(&request.name, maker.arch, &made.stand_in.system)?;
+                }
                 self.tell(&engine, &made)?;
             }
             for output in &outputs {
@@ -124,6 +137,26 @@ impl Base {
         }
         signals.keep();
         Ok(0)
+    }
+
+    /// The packages that are pinned for an image, or those of the one that is here.
+    fn pinned(
+        &self,
+        engine: &Engine,
+        maker: &StandInMaker<'_>,
+        request: &StandInRequest,
+        lock: &PinFile,
+    ) -> Result<Option<PinnedSystem>, Failure> {
+        if self.update {
+            return Ok(None);
+        }
+        let pinned = stand_in::pinned(&lock.lock, &request.name, maker.arch, &request.recipe)
+            .map_err(|error| Failure::new(&error.message).help(&error.help))?;
+        let here = || {
+            let (named, _) = engine.stand_in(&request.name).ok()??;
+            maker.packages_of(&named.descriptor)
+        };
+        Ok(pinned.or_else(here))
     }
 
     fn places(&self) -> Result<Vec<Output>, Failure> {
@@ -163,7 +196,11 @@ impl Base {
                 None => stand_in::recipe(&name, self.nearest)
                     .map_err(|error| Failure::new(&error.message).help(&error.help))?,
             };
-            Ok(StandInRequest { name, recipe })
+            Ok(StandInRequest {
+                name,
+                recipe,
+                pinned: None,
+            })
         };
         names.into_iter().map(request).collect()
     }
@@ -190,6 +227,7 @@ impl Base {
         Ok(vec![StandInRequest {
             name: name.clone(),
             recipe,
+            pinned: None,
         }])
     }
 
@@ -202,8 +240,10 @@ impl Base {
     ) -> Result<Option<MadeStandIn>, Failure> {
         let before = engine.stand_in(&request.name)?;
         let is_own = self.suite.is_some() || !self.packages.is_empty();
-        if let (Some((named, image)), false) = (&before, self.update || self.dry_run || is_own)
-            && maker.is_whole(&named.descriptor)
+        if let (Some((named, image)), false) = (
+            &before,
+            self.update || self.dry_run || is_own || self.lock.is_some(),
+        ) && maker.is_whole(&named.descriptor)
         {
             if self.quiet {
                 output::line(&image.id().to_string());
@@ -218,7 +258,10 @@ impl Base {
             return Ok(None);
         }
         if self.update || self.dry_run {
-            let after = maker.resolve(&request.recipe)?;
+            let after = match &request.pinned {
+                Some(system) => system.clone(),
+                None => maker.resolve(&request.recipe)?,
+            };
             let known = before.and_then(|(named, _)| maker.packages_of(&named.descriptor));
             match known {
                 Some(before) => self.show_changes(&request.name, &changes(&before, &after), &after.date),
