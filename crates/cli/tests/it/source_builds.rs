@@ -181,6 +181,36 @@ fn a_missing_header_is_named_with_its_package() {
 }
 
 #[test]
+fn for_another_processor_only_pure_python_is_built() {
+    let context = shared();
+    let (other, name) = match std::env::consts::ARCH {
+        "aarch64" => ("linux/amd64", "amd64"),
+        _ => ("linux/arm64", "arm64"),
+    };
+    let project = context.project("elsewhere", &[("main.py", "print(1)\n")]);
+    write(&project.join("plain"), &own_back_end("1.0", "anywhere"));
+    let files = extension("");
+    write(
+        &project.join("deep"),
+        &files.map(|(name, text)| (name.to_owned(), text)),
+    );
+    let pack = |requirements: &str| {
+        tree::write(&project, &[("requirements.txt", requirements)]);
+        let pack = context.coil(["pack".as_ref(), project.as_os_str()]);
+        pack.args(["-q", "--platform", other]).run()
+    };
+    pack("./plain\n").success();
+    let deep = pack("./deep\n").expect_code(1);
+    for part in [
+        "has no wheel and cannot be built here: it is not pure Python (deep-1.5-",
+        &format!("a wheel for {name} must be built on such a machine"),
+        "help: pack on a machine with",
+    ] {
+        assert!(deep.stderr().contains(part), "no `{part}` in\n{deep}");
+    }
+}
+
+#[test]
 fn a_build_reaches_no_network_and_none_of_the_host() {
     let context = shared();
     let project = context.project(

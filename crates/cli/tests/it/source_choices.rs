@@ -206,3 +206,33 @@ fn a_branch_is_no_other_that_ends_like_it_and_a_commit_may_be_cut() {
         "{lost}"
     );
 }
+
+#[test]
+fn what_is_pinned_holds_until_it_is_renewed() {
+    let context = shared();
+    let index = PackageIndex::start();
+    let add = |version: &str| {
+        let text = format!("WORD = '{version}'\n");
+        index.add(&WheelBuilder::new("pinned", version).file("pinned.py", text));
+    };
+    add("1.0");
+    let project = context.project(
+        "renewed",
+        &[
+            ("requirements.txt", "pinned\n"),
+            ("main.py", "import pinned; print(pinned.WORD)\n"),
+        ],
+    );
+    let word = |flags: &[&str]| {
+        let pack = context.coil(["pack".as_ref(), project.as_os_str()]);
+        let pack = pack.args(["--default-index", &index.url(), "-q", "-t", "renewed"]);
+        pack.args(flags).run().success();
+        let run = context.coil(["run", "--rm", "renewed"]).run().success();
+        run.word().to_owned()
+    };
+    assert_eq!(word(&[]), "1.0");
+    add("2.0");
+    assert_eq!(word(&[]), "1.0");
+    assert_eq!(word(&["--upgrade"]), "2.0");
+    assert_eq!(word(&["--locked"]), "2.0");
+}
