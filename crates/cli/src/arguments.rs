@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::client_flags::ClientFlags;
 use crate::commands;
 use crate::environment::Environment;
 use crate::output;
@@ -17,12 +18,18 @@ use crate::report::Failure;
     name = "coil",
     version,
     disable_help_subcommand = true,
+    args_override_self = true,
     subcommand_required = true
 )]
 pub struct Arguments {
     /// The folder in which coil keeps everything
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
+    #[command(flatten)]
+    pub client: ClientFlags,
+    /// Whether coil was called as `docker`.
+    #[arg(skip)]
+    pub as_docker: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -46,6 +53,20 @@ pub enum Command {
     Start(commands::start::Start),
     /// Stop containers and start them again
     Restart(commands::restart::Restart),
+    /// Connect to the output and input of a container that runs
+    Attach(commands::attach::Attach),
+    /// Stop containers' processes where they are
+    Pause(commands::pause::Pause),
+    /// Let paused containers go on
+    Unpause(commands::pause::Pause),
+    /// Wait for containers to end, and print their exit codes
+    Wait(commands::wait::Wait),
+    /// Give a container another name
+    Rename(commands::rename::Rename),
+    /// Change limits and restart policy of containers
+    Update(Box<commands::update::Update>),
+    /// Do what concerns all of coil on this machine
+    System(commands::system::System),
     /// List containers
     Ps(commands::ps::Ps),
     /// Show what a container printed
@@ -70,8 +91,42 @@ pub enum Command {
     History(commands::history::History),
     /// Show the bill of materials of an image
     Sbom(commands::sbom::Sbom),
+    /// Make networks, and put containers into them
+    Network(commands::network::Network),
+    /// Show where a container's published ports are reached
+    Port(commands::port::Port),
     /// Say what this machine can and can't do
     Doctor(commands::doctor::Doctor),
+    /// Copy files between a container and this machine
+    Cp(commands::cp::Cp),
+    /// Show what a container changed of its image's files
+    Diff(commands::diff::Diff),
+    /// Make an image of a container
+    Commit(commands::commit::Commit),
+    /// Write a container's file system as a tar archive
+    Export(commands::export::Export),
+    /// Make an image of a tar archive
+    Import(commands::import::Import),
+    /// Write images as an archive
+    Save(commands::save::Save),
+    /// Load images of an archive
+    Load(commands::load::Load),
+    /// Make volumes, and look after them
+    Volume(commands::volume::Volume),
+    /// Show the processes of a container
+    Top(commands::top::Top),
+    /// Show what containers use
+    Stats(commands::stats::Stats),
+    /// Show what happens to containers, images, networks and volumes
+    Events(commands::events::Events),
+    /// Show what coil works with on this machine
+    Info(commands::info::Info),
+    /// The commands about containers
+    Container(Box<commands::container::Group>),
+    /// The commands about images
+    Image(Box<commands::image::Group>),
+    /// The commands about building
+    Builder(Box<commands::builder::Group>),
     /// Show the version
     Version(commands::version::Version),
 }
@@ -86,39 +141,59 @@ pub fn parse(words: &[OsString], environment: &Environment) -> Result<Arguments,
         .map(Path::new)
         .and_then(Path::file_name)
         .unwrap_or_default();
-    let name = if called == "docker" { "docker" } else { "coil" };
-    if name == "docker" {
-        refuse_remote_daemon(environment)?;
-    }
+    let as_docker = called == "docker";
+    let name = if as_docker { "docker" } else { "coil" };
     let mut command = Arguments::command().bin_name(name);
+    if as_docker {
+        command = command.name("Docker").version(commands::version::AS_DOCKER);
+    }
     if words.len() < 2 {
         output::print(&command.render_help().to_string());
         output::flush();
         std::process::exit(0);
     }
-    let words = std::iter::once(OsString::from(name)).chain(words.iter().skip(1).cloned());
+    let mut rest: Vec<OsString> = words[1..].to_vec();
+    match rest[0].to_str() {
+        // `coil help run` is `coil run --help`.
+        Some("help") => {
+            rest.remove(0);
+            rest.push("--help".into());
+        }
+        Some("-v") => rest[0] = "--version".into(),
+        _ => {}
+    }
+    let words = std::iter::once(OsString::from(name)).chain(rest);
     let parsed = command
         .try_get_matches_from_mut(words)
         .and_then(|mut matches| Arguments::from_arg_matches_mut(&mut matches));
-    parsed.map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+    let mut arguments = parsed.map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             output::print(&error.render().to_string());
             output::flush();
             std::process::exit(0)
         }
-        _ => Failure::spoken(in_our_voice(&error.render().to_string(), name), 125),
-    })
+        _ => Failure::spoken(in_our_voice(&error.render().to_string(), name), exit_code(&error)),
+    })?;
+    arguments.as_docker = as_docker;
+    arguments.client.check(environment, as_docker)?;
+    Ok(arguments)
 }
 
-/// There is no daemon to talk to; doing the work here would be a surprise.
-fn refuse_remote_daemon(environment: &Environment) -> Result<(), Failure> {
-    match environment.text("DOCKER_HOST") {
-        Some(host) if !host.starts_with("unix://") => Err(Failure::new(format!(
-            "DOCKER_HOST is {host}, and coil reaches no remote daemon"
-        ))
-        .help("unset DOCKER_HOST to work on this machine")
-        .code(125)),
-        _ => Ok(()),
+/// Docker's: 125 for a flag, 1 for a command or what it works on.
+fn exit_code(error: &clap::Error) -> i32 {
+    match error.kind() {
+        ErrorKind::InvalidSubcommand
+        | ErrorKind::MissingSubcommand
+        | ErrorKind::MissingRequiredArgument
+        | ErrorKind::TooManyValues
+        | ErrorKind::TooFewValues => 1,
+        ErrorKind::UnknownArgument => match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(argument)) if !argument.starts_with('-') => 1,
+            _ => 125,
+        },
+        _ => 125,
     }
 }
 
@@ -204,5 +279,71 @@ mod tests {
         let failure = parse(&words, &environment).expect_err("it must be refused");
         assert!(failure.text().contains("tcp://build:2375"));
         assert!(parse(&["coil", "ps"].map(OsString::from), &environment).is_ok());
+        for words in [
+            vec!["docker", "-H", "ssh://build", "ps"],
+            vec!["docker", "--context", "other", "ps"],
+            vec!["docker", "--tlsverify", "ps"],
+            vec!["docker", "-l", "loud", "ps"],
+        ] {
+            assert!(!refused(&words).is_empty(), "{words:?}");
+        }
+        let words = [
+            "docker",
+            "-D",
+            "-H",
+            "unix:///var/run/docker.sock",
+            "-c",
+            "default",
+            "-l",
+            "info",
+            "ps",
+        ];
+        assert!(parse(&words.map(OsString::from), &Environment::default()).is_ok());
+    }
+
+    #[test]
+    fn exit_codes_are_dockers() {
+        let code = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            let failure = parse(&words, &Environment::default()).expect_err("it must be refused");
+            failure.exit_code()
+        };
+        for (words, expected) in [
+            (vec!["coil", "foo"], 1),
+            (vec!["coil", "container", "foo"], 1),
+            (vec!["coil", "ps", "--foo"], 125),
+            (vec!["coil", "ps", "-x"], 125),
+            (vec!["coil", "ps", "extra"], 1),
+            (vec!["coil", "run"], 1),
+            (vec!["coil", "run", "--foo", "x"], 125),
+            (vec!["coil", "ps", "--filter"], 125),
+            (vec!["coil", "ps", "-n", "x"], 125),
+            (vec!["coil", "images", "a", "b"], 1),
+            (vec!["coil", "tag", "a"], 1),
+        ] {
+            assert_eq!(code(&words), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn groups_mean_the_plain_commands() {
+        let command = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            parse(&words, &Environment::default())
+                .expect("it is right")
+                .command
+        };
+        assert!(matches!(
+            command(&["coil", "container", "ls", "-aq"]),
+            Command::Container(_)
+        ));
+        let Command::Container(group) = command(&["coil", "container", "list"]) else {
+            panic!("another command");
+        };
+        assert!(matches!(group.command(), Command::Ps(_)));
+        let Command::Image(group) = command(&["coil", "image", "rm", "-f", "x"]) else {
+            panic!("another command");
+        };
+        assert!(matches!(group.command(), Command::Rmi(_)));
     }
 }

@@ -1,22 +1,43 @@
 //! A container in the foreground: its output, its input, its terminal and its end.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use coil_engine::{Client, Engine, Message};
 use coil_sys::{file, terminal};
 
+use crate::detach_keys::Watch;
 use crate::output;
 use crate::report::Failure;
 
 /// What of the user's side is connected.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Attachment {
     /// Whether input is passed on.
     pub interactive: bool,
     /// Whether the container has a terminal.
     pub terminal: bool,
+    /// Whether its output is shown.
+    pub output: bool,
+    /// Whether its errors are shown.
+    pub errors: bool,
+    /// The keys that let go of it.
+    pub keys: Vec<u8>,
+}
+
+impl Default for Attachment {
+    fn default() -> Self {
+        Self {
+            interactive: false,
+            terminal: false,
+            output: true,
+            errors: true,
+            keys: Vec::new(),
+        }
+    }
 }
 
 /// How it ended, as far as this side saw it.
@@ -24,6 +45,8 @@ pub struct Attachment {
 enum Ending {
     /// With the container's exit code.
     Exited(i32),
+    /// The keys were typed; it goes on.
+    Detached,
     /// Nobody reads the output any more.
     NobodyReads,
     /// The monitor is gone.
@@ -34,7 +57,7 @@ enum Ending {
 ///
 /// # Errors
 /// With exit code 1.
-pub fn check_terminal(attachment: Attachment) -> Result<(), Failure> {
+pub fn check_terminal(attachment: &Attachment) -> Result<(), Failure> {
     let is_terminal = file::standard(0).is_some_and(terminal::is_terminal);
     if attachment.interactive && attachment.terminal && !is_terminal {
         return Err(
@@ -72,11 +95,12 @@ pub fn stay(
     engine: &Engine,
     id: &str,
     client: &Client,
-    attachment: Attachment,
+    attachment: &Attachment,
     remove: bool,
 ) -> Result<i32, Failure> {
     match follow(client, attachment).map_err(unreachable_monitor)? {
         Ending::Exited(code) => Ok(code),
+        Ending::Detached => Ok(0),
         Ending::NobodyReads => {
             // Nobody would ever end or see it again. Its monitor waits for a reader, so what comes is read.
             if remove {
@@ -107,7 +131,8 @@ pub fn unreachable_monitor(error: io::Error) -> Failure {
 ///
 /// # Errors
 /// When the connection to the monitor cannot be used.
-fn follow(client: &Client, attachment: Attachment) -> io::Result<Ending> {
+fn follow(client: &Client, attachment: &Attachment) -> io::Result<Ending> {
+    let detached = Arc::new(AtomicBool::new(false));
     let _raw = if attachment.interactive && attachment.terminal {
         RawTerminal::new()
     } else {
@@ -115,15 +140,26 @@ fn follow(client: &Client, attachment: Attachment) -> io::Result<Ending> {
     };
     if attachment.interactive {
         let input = client.try_clone()?;
+        let keys = if attachment.terminal {
+            attachment.keys.clone()
+        } else {
+            Vec::new()
+        };
+        let detached = Arc::clone(&detached);
         // It waits in a read when the container ends; the end of the process ends it.
         std::thread::Builder::new().spawn(move || {
-            let _ = input.feed(io::stdin().lock());
+            if matches!(feed(&input, Watch::new(keys)), Ok(true)) {
+                detached.store(true, Ordering::Release);
+                let _ = input.close();
+            }
         })?;
     }
     let mut out = unbuffered(io::stdout().as_fd())?;
     let mut errors = unbuffered(io::stderr().as_fd())?;
     loop {
         let written = match client.next() {
+            Ok(Some(Message::Output(_))) if !attachment.output => Ok(()),
+            Ok(Some(Message::Errors(_))) if !attachment.errors => Ok(()),
             Ok(Some(Message::Output(bytes))) => out.write_all(&bytes),
             Ok(Some(Message::Errors(bytes))) => {
                 // Without a place for errors the output still counts.
@@ -135,6 +171,7 @@ fn follow(client: &Client, attachment: Attachment) -> io::Result<Ending> {
                 Ok(())
             }
             Ok(Some(Message::Exited(exit))) => return Ok(Ending::Exited(exit.code)),
+            _ if detached.load(Ordering::Acquire) => return Ok(Ending::Detached),
             Ok(None) => return Ok(Ending::Lost),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error)
@@ -147,6 +184,28 @@ fn follow(client: &Client, attachment: Attachment) -> io::Result<Ending> {
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Ending::NobodyReads),
             other => other?,
+        }
+    }
+}
+
+/// Passes input on to its end; true when the keys that let go were typed.
+fn feed(client: &Client, mut watch: Watch) -> io::Result<bool> {
+    let mut input = io::stdin().lock();
+    let mut buffer = [0; 16 << 10];
+    loop {
+        match input.read(&mut buffer) {
+            Ok(0) => return client.end_input().map(|()| false),
+            Ok(read) => {
+                let (passed, found) = watch.pass(&buffer[..read]);
+                if !passed.is_empty() {
+                    client.input(&passed)?;
+                }
+                if found {
+                    return Ok(true);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -1,27 +1,50 @@
 //! The commands, one file each: arguments and a call into the engine.
 
+pub mod attach;
 pub mod base;
 pub mod build;
+pub mod builder;
+pub mod commit;
+pub mod container;
+pub mod cp;
 pub mod create;
+pub mod diff;
 pub mod doctor;
+pub mod events;
 pub mod exec;
+pub mod export;
 pub mod history;
+pub mod image;
 pub mod images;
+pub mod import;
+pub mod info;
 pub mod inspect;
 pub mod kill;
+pub mod load;
 pub mod logs;
+pub mod network;
 pub mod pack;
+pub mod pause;
+pub mod port;
 pub mod ps;
 pub mod pull;
+pub mod rename;
 pub mod restart;
 pub mod rm;
 pub mod rmi;
 pub mod run;
+pub mod save;
 pub mod sbom;
 pub mod start;
+pub mod stats;
 pub mod stop;
+pub mod system;
 pub mod tag;
+pub mod top;
+pub mod update;
 pub mod version;
+pub mod volume;
+pub mod wait;
 
 use crate::arguments::Command;
 use crate::output;
@@ -42,6 +65,13 @@ pub fn run(command: Command, settings: &Settings) -> Result<i32, Failure> {
         Command::Create(create) => create.run(settings),
         Command::Start(start) => start.run(settings),
         Command::Restart(restart) => restart.run(settings),
+        Command::Attach(attach) => attach.run(settings),
+        Command::Pause(pause) => pause.run(settings, true),
+        Command::Unpause(pause) => pause.run(settings, false),
+        Command::Wait(wait) => wait.run(settings),
+        Command::Rename(rename) => rename.run(settings),
+        Command::Update(update) => update.run(settings),
+        Command::System(system) => system.run(settings),
         Command::Ps(ps) => ps.run(settings),
         Command::Logs(logs) => logs.run(settings),
         Command::Stop(stop) => stop.run(settings),
@@ -54,8 +84,25 @@ pub fn run(command: Command, settings: &Settings) -> Result<i32, Failure> {
         Command::Inspect(inspect) => inspect.run(settings),
         Command::History(history) => history.run(settings),
         Command::Sbom(sbom) => sbom.run(settings),
+        Command::Network(network) => network.run(settings),
+        Command::Port(port) => port.run(settings),
         Command::Doctor(doctor) => doctor.run(settings),
-        Command::Version(version) => version.run(),
+        Command::Cp(cp) => cp.run(settings),
+        Command::Diff(diff) => diff.run(settings),
+        Command::Commit(commit) => commit.run(settings),
+        Command::Export(export) => export.run(settings),
+        Command::Import(import) => import.run(settings),
+        Command::Save(save) => save.run(settings),
+        Command::Load(load) => load.run(settings),
+        Command::Volume(volume) => volume.run(settings),
+        Command::Top(top) => top.run(settings),
+        Command::Stats(stats) => stats.run(settings),
+        Command::Events(events) => events.run(settings),
+        Command::Info(info) => info.run(settings),
+        Command::Container(group) => run(group.command(), settings),
+        Command::Image(group) => run(group.command(), settings),
+        Command::Builder(group) => run(group.command(), settings),
+        Command::Version(version) => version.run(settings),
     }
 }
 
@@ -65,10 +112,20 @@ fn each(
     settings: &Settings,
     mut action: impl FnMut(&str) -> Result<String, Failure>,
 ) -> i32 {
+    each_maybe(names, settings, |name| action(name).map(Some))
+}
+
+/// The same where there may be nothing to print.
+fn each_maybe(
+    names: &[String],
+    settings: &Settings,
+    mut action: impl FnMut(&str) -> Result<Option<String>, Failure>,
+) -> i32 {
     let mut code = 0;
     for name in names {
         match action(name) {
-            Ok(text) => output::line(&text),
+            Ok(Some(text)) => output::line(&text),
+            Ok(None) => {}
             Err(failure) => {
                 failure.show(Some(settings.root()));
                 code = 1;

@@ -3,29 +3,30 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use coil_engine::{RestartPolicy, RunRequest};
+use coil_engine::{Engine, RestartPolicy, RunRequest};
 
 use crate::environment_flags as flags;
-use crate::host_path::absolute_source;
-use crate::quantity;
+use crate::host_flags::HostFlags;
+use crate::image_fetch;
+use crate::limit_flags::LimitFlags;
+use crate::network_flags::NetworkFlags;
 use crate::report::Failure;
 use crate::settings::Settings;
+use crate::volume_flags::VolumeFlags;
 
 /// The flags that `run` and `create` have in common, and the words behind them.
 #[derive(Debug, Args)]
 pub struct ContainerFlags {
-    /// Publish a port: [HOST_IP:][HOST_PORT:]PORT[/udp]
-    #[arg(short, long = "publish", value_name = "PORTS")]
-    publish: Vec<String>,
+    #[command(flatten)]
+    network: NetworkFlags,
     /// Set a variable; a name alone passes on your own
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub env: Vec<String>,
     /// Read variables from a file
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
-    /// Bind a file or folder: HOST_PATH:PATH[:ro]
-    #[arg(short, long = "volume", value_name = "PATHS")]
-    volumes: Vec<String>,
+    #[command(flatten)]
+    volumes: VolumeFlags,
     /// Start in this folder of the container
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
@@ -50,21 +51,31 @@ pub struct ContainerFlags {
     /// Run this in place of the image's entry point
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
-    /// The most memory it gets, such as 512m
-    #[arg(short, long, value_name = "SIZE")]
-    memory: Option<String>,
-    /// The most processors it gets, such as 1.5
-    #[arg(long, value_name = "NUMBER")]
-    cpus: Option<String>,
-    /// Its network: bridge, host or none
-    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
-    network: Option<String>,
+    #[command(flatten)]
+    limits: LimitFlags,
+    #[command(flatten)]
+    host: HostFlags,
+    /// Write its id to a file, which must not be there
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    /// Get the image from its registry: always, missing or never
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pull: String,
+    /// The image's platform, such as linux/amd64
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// Say nothing while the image is fetched
+    #[arg(short, long)]
+    quiet: bool,
     /// Its host name
     #[arg(short = 'h', long, value_name = "NAME")]
     hostname: Option<String>,
     /// Set a label
     #[arg(long = "label", short, value_name = "KEY=VALUE")]
     labels: Vec<String>,
+    /// Read labels from a file
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<PathBuf>,
     /// Allow no writes to the image's files
     #[arg(long)]
     read_only: bool,
@@ -74,6 +85,45 @@ pub struct ContainerFlags {
 }
 
 impl ContainerFlags {
+    /// Sees to it that the image is there, and that the file for the id is not.
+    ///
+    /// # Errors
+    /// When the image can't be had, or the file is there.
+    pub fn prepare(&self, settings: &Settings, engine: &Engine, image: &str) -> Result<(), Failure> {
+        if let Some(path) = self.cidfile.as_ref().filter(|path| path.exists()) {
+            return Err(Failure::new(format!(
+                "container ID file found, make sure the other container isn't running or delete {}",
+                path.display()
+            ))
+            .help("give another file, or remove that one")
+            .code(125));
+        }
+        let when = image_fetch::When::parse(&self.pull)?;
+        image_fetch::ensure(
+            settings,
+            engine,
+            image,
+            when,
+            self.platform.as_deref(),
+            self.quiet,
+        )
+    }
+
+    /// Writes the id to the file that was asked for.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write_id(&self, id: &str) -> Result<(), Failure> {
+        let Some(path) = &self.cidfile else { return Ok(()) };
+        std::fs::write(path, id).map_err(|error| {
+            Failure::new(format!(
+                "failed to create the container ID file {}\n  caused by: {error}",
+                path.display()
+            ))
+            .code(125)
+        })
+    }
+
     /// What the engine is asked for.
     ///
     /// # Errors
@@ -96,25 +146,33 @@ impl ContainerFlags {
                     .code(125),
             );
         }
+        let mut limits = self.limits.limits()?;
+        self.host.limit(&mut limits)?;
+        let mut labels = flags::label_files(&self.label_file)?;
+        labels.extend(flags::labels(&self.labels));
         Ok(RunRequest {
             image: image.clone(),
             command: command.to_vec(),
             name: self.name.clone(),
             env: flags::variables(&self.env_file, &self.env, settings.environment())?,
-            volumes: self
-                .volumes
-                .iter()
-                .map(|volume| absolute_source(volume))
-                .collect(),
+            volumes: self.volumes.volumes(),
+            mounts: self.volumes.mounts(),
+            tmpfs: self.volumes.tmpfs.clone(),
+            volumes_from: self.volumes.volumes_from.clone(),
+            volume_driver: self.volumes.volume_driver.clone(),
             workdir: self.workdir.clone(),
             user: self.user.clone(),
             entrypoint: self.entrypoint.clone(),
-            ports: self.publish.clone(),
-            memory: self.memory.as_deref().map(quantity::memory_flag).transpose()?,
-            cpus_milli: self.cpus.as_deref().map(quantity::cpus_flag).transpose()?,
-            network: self.network.clone(),
+            ports: self.network.publish.clone(),
+            publish_all: self.network.publish_all,
+            expose: self.network.expose.clone(),
+            limits,
+            options: self.host.options()?,
+            health: self.host.health()?,
+            stop_timeout: self.host.stop_timeout,
+            network: self.network.request(),
             hostname: self.hostname.clone(),
-            labels: flags::labels(&self.labels),
+            labels,
             read_only: self.read_only,
             auto_remove: self.rm,
             terminal: self.tty,

@@ -100,6 +100,31 @@ pub fn labels(flags: &[String]) -> BTreeMap<String, String> {
     flags.iter().map(pair).collect()
 }
 
+/// Labels of files, one on each line.
+///
+/// # Errors
+/// When a file can't be read or has a line that is no label.
+pub fn label_files(files: &[PathBuf]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut found = BTreeMap::new();
+    for path in files {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::new(format!(
+                "--label-file {} cannot be read\n  caused by: {error}",
+                path.display()
+            ))
+            .help("give a text file with a KEY=VALUE on each line")
+            .code(125)
+        })?;
+        for line in text.lines().map(str::trim_start) {
+            if !line.is_empty() && !line.starts_with('#') {
+                let (key, value) = line.split_once('=').unwrap_or((line.trim_end(), ""));
+                found.insert(key.to_owned(), value.to_owned());
+            }
+        }
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,22 +1,33 @@
 //! The command line: arguments, settings, printing and exit codes; the work is done by the engine.
 
+mod archive_file;
 mod arguments;
 mod attach;
 mod bill_file;
 mod build_context;
 mod build_progress;
+mod client_flags;
 mod commands;
+mod confirmation;
 mod container_flags;
+mod detach_keys;
 mod environment;
 mod environment_flags;
+mod host_flags;
 mod host_path;
 mod host_view;
+mod image_fetch;
 mod index_settings;
+mod limit_flags;
+mod list_filters;
+mod moment;
+mod network_flags;
 mod network_settings;
 mod output;
 mod pack_report;
 mod packing;
 mod pip_settings;
+mod port_list;
 mod progress;
 mod quantity;
 mod registry_settings;
@@ -28,6 +39,7 @@ mod signals;
 mod sweep;
 mod table;
 mod template;
+mod volume_flags;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -48,13 +60,16 @@ fn main() -> ExitCode {
         };
         return exit_code(code);
     }
-    let environment = Environment::of_this_process();
+    let mut environment = Environment::of_this_process();
     let arguments = match arguments::parse(&words, &environment) {
         Ok(arguments) => arguments,
         Err(failure) => return exit_code(failure.show(None)),
     };
+    if let Some(folder) = &arguments.client.config {
+        environment.set("DOCKER_CONFIG", folder);
+    }
     let settings = match settings::Settings::new(environment, arguments.root.as_deref()) {
-        Ok(settings) => settings,
+        Ok(settings) => settings.called(arguments.as_docker),
         Err(failure) => return exit_code(failure.show(None)),
     };
     let code = match commands::run(arguments.command, &settings) {

@@ -36,9 +36,18 @@ enum Duty {
     /// A container runs in the foreground.
     Forward {
         client: Client,
-        terminal: bool,
+        manner: Manner,
         asked: u32,
     },
+}
+
+/// What is passed on to a container.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Whether it has a terminal, whose size follows ours.
+    pub terminal: bool,
+    /// Whether signals are passed on; else they end coil, and the container goes on.
+    pub proxy: bool,
 }
 
 /// The thread that takes signals.
@@ -91,7 +100,7 @@ impl SignalThread {
     ///
     /// # Errors
     /// When the connection can't be shared.
-    pub fn forward(&self, client: &Client, terminal: bool) -> Result<(), Failure> {
+    pub fn forward(&self, client: &Client, manner: Manner) -> Result<(), Failure> {
         let client = client.try_clone().map_err(unreachable_monitor)?;
         let mut duty = self.duty();
         let kept = kept(&mut duty);
@@ -101,7 +110,7 @@ impl SignalThread {
         }
         *duty = Duty::Forward {
             client,
-            terminal,
+            manner,
             asked: 0,
         };
         Ok(())
@@ -130,10 +139,18 @@ fn take(duty: &mut Duty, signal: i32) {
         }
         Duty::Forward {
             client,
-            terminal: true,
+            manner: Manner { terminal: true, .. },
             ..
         } if signal == WINCH => resize(client),
         Duty::Forward { .. } if signal == WINCH => {}
+        Duty::Forward {
+            manner: Manner { proxy: false, .. },
+            ..
+        } => {
+            if ENDING.contains(&signal) {
+                std::process::exit(128 + signal);
+            }
+        }
         Duty::Forward { client, asked, .. } => {
             *asked += u32::from(signal == INT || signal == TERM);
             if *asked >= PATIENCE {

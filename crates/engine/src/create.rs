@@ -4,15 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 
 use coil_oci::{ContainerConfig, Descriptor, Digest};
-use coil_runtime::ports::{PortMapping, parse_publish};
-use coil_runtime::spec::Limits;
+use coil_runtime::ports::{PortMapping, parse_expose, parse_publish};
 use coil_store::{Image, Ownership, Store, StoreError};
 
 use crate::making::Making;
 use crate::record::ContainerRecord;
 use crate::request::{Created, RunRequest, StartRequest, Started};
 use crate::run_error::RunError;
-use crate::{Engine, clock, lifecycle, mount_flag, words};
+use crate::{Engine, clock, health, lifecycle, words};
 
 /// The time between the request to stop and the kill, as Docker's.
 const STOP_TIMEOUT: i64 = 10;
@@ -114,10 +113,13 @@ impl Engine {
 
     fn make(&self, request: &RunRequest) -> Result<Held, RunError> {
         let lease = self.store.lease().map_err(crate::store_io("locking the store"))?;
+        request.options.check(self.is_root())?;
         let (named, image) = self.image(&request.image)?;
         let layers = unpack(&self.store, &image, self.ownership())?;
         let id = words::new_id().map_err(crate::store_io("making an id"))?;
-        let record = define(request, &image, &id)?;
+        let mut record = define(request, &image, &id)?;
+        self.settle_networks(&mut record)?;
+        let volumes = self.settle_mounts(request, &image, &mut record)?;
         // The folder comes before the name, so that a name never stands for a container that isn't there.
         let dir = self.store.container_dir(&id);
         let making = Making::begin(&self.store, &dir).map_err(|source| RunError::Prepare {
@@ -128,9 +130,17 @@ impl Engine {
             let _ = self.store.remove_folder(&dir);
         })?;
         let record = ContainerRecord { name, ..record };
-        if let Err(source) = record.save(&dir) {
+        // The record comes before the volumes, so that nobody takes one away in between.
+        let held = self.hold_volumes(&volumes, &record)?;
+        let saved = record.save(&dir);
+        let made = match saved {
+            Ok(()) => self.make_volumes(&volumes, &layers, &record.id),
+            Err(source) => Err(RunError::Prepare { path: dir, source }),
+        };
+        drop(held);
+        if let Err(error) = made {
             self.discard(&record);
-            return Err(RunError::Prepare { path: dir, source });
+            return Err(error);
         }
         // From here on the record keeps the layers.
         drop(lease);
@@ -157,9 +167,10 @@ impl Engine {
         let _ = self.store.remove_folder(&self.store.container_dir(&record.id));
         let _ = fs::remove_dir_all(self.run_dir(&record.id));
         self.store.release_name(&record.name, &record.id);
+        self.drop_anonymous(record);
     }
 
-    fn claim_name(&self, wanted: Option<&str>, id: &str) -> Result<String, RunError> {
+    pub(crate) fn claim_name(&self, wanted: Option<&str>, id: &str) -> Result<String, RunError> {
         let claim = |name: &str| {
             self.store
                 .claim_name(name, id)
@@ -212,14 +223,21 @@ fn define(request: &RunRequest, image: &Image, id: &str) -> Result<ContainerReco
     for text in &request.ports {
         ports.extend(parse_publish(text).map_err(RunError::Publish)?);
     }
-    let mounts = request
-        .volumes
-        .iter()
-        .map(|flag| mount_flag::parse(flag))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(RunError::Mount)?;
+    let exposed = exposed(request, config)?;
+    if request.publish_all {
+        publish_all(&exposed, &mut ports);
+    }
+    let publishes = !ports.is_empty();
+    let wishes = request
+        .network
+        .read(request.hostname.is_some(), publishes)
+        .map_err(RunError::Wish)?;
     let mut labels = config.labels.clone();
     labels.extend(request.labels.clone());
+    let mut options = request.options.clone();
+    if options.stop_signal.is_empty() {
+        options.stop_signal.clone_from(&config.stop_signal);
+    }
     let created = clock::now();
     Ok(ContainerRecord {
         id: id.to_owned(),
@@ -236,25 +254,65 @@ fn define(request: &RunRequest, image: &Image, id: &str) -> Result<ContainerReco
         cwd,
         user: request.user.clone().unwrap_or_else(|| config.user.clone()),
         hostname,
-        network: request.network.clone().unwrap_or_else(|| "default".to_owned()),
+        network: wishes.mode,
+        networks: wishes.networks,
+        names: wishes.names,
         ports,
-        exposed: config.exposed_ports.keys().cloned().collect(),
+        exposed,
         binds: request.volumes.clone(),
-        mounts,
+        points: Vec::new(),
+        mounts: Vec::new(),
         labels,
         terminal: request.terminal,
         stdin_open: request.stdin_open,
         read_only: request.read_only,
         auto_remove: request.auto_remove,
         restart: request.restart,
-        limits: Limits {
-            memory: request.memory,
-            cpus_milli: request.cpus_milli,
-            ..Limits::default()
-        },
-        stop_signal: lifecycle::signal_number(&config.stop_signal).unwrap_or(SIGTERM),
-        stop_timeout: STOP_TIMEOUT,
+        limits: request.limits.clone(),
+        health: health::merged(config, &request.health)?,
+        shell: shell(config),
+        stop_signal: lifecycle::signal_number(&options.stop_signal).unwrap_or(SIGTERM),
+        stop_timeout: request.stop_timeout.unwrap_or(STOP_TIMEOUT),
+        options,
     })
+}
+
+/// The ports that the image or the user names, such as `80/tcp`.
+fn exposed(request: &RunRequest, config: &ContainerConfig) -> Result<Vec<String>, RunError> {
+    let mut exposed: Vec<String> = config.exposed_ports.keys().cloned().collect();
+    for text in &request.expose {
+        for port in parse_expose(text).map_err(RunError::Publish)? {
+            let name = format!("{}/{}", port.container_port, port.protocol);
+            if !exposed.contains(&name) {
+                exposed.push(name);
+            }
+        }
+    }
+    Ok(exposed)
+}
+
+/// Publishes what isn't published yet, on ports of the kernel's choice.
+fn publish_all(exposed: &[String], ports: &mut Vec<PortMapping>) {
+    for name in exposed {
+        // What an image says may be anything: what is no port can't be published.
+        for port in parse_expose(name).unwrap_or_default() {
+            let same = |other: &PortMapping| {
+                (other.container_port, other.protocol) == (port.container_port, port.protocol)
+            };
+            if !ports.iter().any(same) {
+                ports.push(port);
+            }
+        }
+    }
+}
+
+/// The shell that an image names for commands without one of their own.
+fn shell(config: &ContainerConfig) -> Vec<String> {
+    config
+        .other
+        .get("Shell")
+        .and_then(|value| serde_json::from_value(value.clone()).ok())
+        .unwrap_or_default()
 }
 
 /// The program: the user's words take the place of the image's, and an entry point of the user's drops the image's command.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use coil_runtime::state::Status;
 use coil_runtime::user::{self, UserError};
 use coil_runtime::{ExecSpec, StartError};
 
@@ -9,7 +10,7 @@ pub use coil_runtime::Stdio3;
 
 use crate::lifecycle::{ContainerError, start_help};
 use crate::record::Container;
-use crate::{Engine, create};
+use crate::{Engine, create, words};
 
 /// What `coil exec` was asked for.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +27,8 @@ pub struct ExecRequest {
     pub terminal: bool,
     /// Rows and columns of the terminal.
     pub terminal_size: Option<(u16, u16)>,
+    /// Let it do all that coil may.
+    pub privileged: bool,
 }
 
 /// Why a command did not run.
@@ -33,6 +36,10 @@ pub struct ExecRequest {
 pub enum ExecError {
     /// The container is not there, or does not run.
     Container(ContainerError),
+    /// The container is paused.
+    Paused(String),
+    /// The container is about to be started again.
+    Restarting(String),
     /// The user cannot be found in the container.
     User(UserError),
     /// It did not start.
@@ -43,7 +50,7 @@ impl ExecError {
     /// The exit code that Docker has for it.
     pub fn exit_code(&self) -> i32 {
         match self {
-            ExecError::Container(_) => 1,
+            ExecError::Container(_) | ExecError::Paused(_) | ExecError::Restarting(_) => 1,
             ExecError::User(_) => 126,
             ExecError::Start(error) => error.exit_code(),
         }
@@ -54,6 +61,8 @@ impl ExecError {
         match self {
             ExecError::Container(error) => error.help(),
             ExecError::User(_) => None,
+            ExecError::Restarting(_) => Some("`coil logs` shows why it ends again and again".into()),
+            ExecError::Paused(name) => Some(format!("`coil unpause {name}` lets it go on")),
             ExecError::Start(error) => start_help(error),
         }
     }
@@ -63,6 +72,15 @@ impl fmt::Display for ExecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ExecError::Container(error) => fmt::Display::fmt(error, f),
+            ExecError::Paused(name) => {
+                write!(f, "Container {name} is paused, unpause the container before exec")
+            }
+            ExecError::Restarting(id) => {
+                write!(
+                    f,
+                    "Container {id} is restarting, wait until the container is running"
+                )
+            }
             ExecError::User(error) => fmt::Display::fmt(error, f),
             ExecError::Start(error) => fmt::Display::fmt(error, f),
         }
@@ -75,6 +93,7 @@ impl std::error::Error for ExecError {
             ExecError::Container(error) => error.source(),
             ExecError::User(error) => error.source(),
             ExecError::Start(error) => error.source(),
+            ExecError::Paused(_) | ExecError::Restarting(_) => None,
         }
     }
 }
@@ -97,6 +116,11 @@ impl Engine {
                 doing: "exec in",
             };
             return Err(ExecError::Container(error));
+        }
+        match container.state.status {
+            Status::Paused => return Err(ExecError::Paused(record.name.clone())),
+            Status::Restarting => return Err(ExecError::Restarting(record.id.clone())),
+            _ => {}
         }
         let user_text = request.user.as_deref().unwrap_or(&record.user);
         let layers: Vec<_> = record
@@ -126,16 +150,26 @@ impl Engine {
             terminal: request.terminal,
             tty_size: request.terminal_size,
             capabilities: None,
-            no_new_privileges: false,
+            privileged: request.privileged,
             ends_with_parent: false,
         };
-        coil_runtime::exec(
+        let exec_id = words::new_id().unwrap_or_default();
+        let command = request.command.join(" ");
+        let known = [("execID", exec_id)];
+        self.event(record, &format!("exec_create: {command}"), &known);
+        self.event(record, &format!("exec_start: {command}"), &known);
+        let ended = coil_runtime::exec(
             &self.options.program,
             &container.dir,
             &container.run_dir,
             &spec,
             stdio,
         )
-        .map_err(ExecError::Start)
+        .map_err(ExecError::Start);
+        let [(_, exec_id)] = known;
+        let code = ended.as_ref().map_or_else(ExecError::exit_code, |code| *code);
+        let more = [("execID", exec_id), ("exitCode", code.to_string())];
+        self.event(record, "exec_die", &more);
+        ended
     }
 }

@@ -3,29 +3,47 @@
 //! The engine knows no terminal, reads no environment and prints nothing. What it does is what any front end
 //! (the command line today, a socket later) offers.
 
+#![recursion_limit = "256"]
+
 pub mod base_images;
 pub mod bills;
+mod change;
 pub mod clock;
+pub mod commit;
+pub mod container_filter;
+pub mod copy;
 mod create;
+pub mod differences;
 pub mod doctor;
+pub mod event_reader;
 pub mod events;
 mod exec;
 mod executor;
+mod files;
 mod find;
+pub mod health;
 pub mod image_build;
+mod image_changes;
+pub mod image_filter;
 pub mod images;
 pub mod inspect;
+mod inspect_host;
 pub mod lifecycle;
+pub mod load;
 pub mod logs;
 mod making;
-mod mount_flag;
 mod mount_points;
+pub mod networks;
+pub mod options;
 pub mod pack;
 pub mod pull;
 pub mod record;
 mod request;
 mod run_error;
+mod save;
 mod start;
+pub mod usage;
+pub mod volumes;
 mod words;
 
 use std::io;
@@ -33,9 +51,11 @@ use std::path::PathBuf;
 
 use coil_store::{Store, StoreError};
 
+pub use change::UpdateRequest;
 pub use coil_runtime::control::{Client, Exit, Message};
 pub use coil_runtime::ports::{PortMapping, Protocol, PublishError, parse_publish};
 pub use coil_runtime::restart::RestartPolicy;
+pub use coil_runtime::spec::{Limits, Rlimit};
 pub use coil_runtime::state::{State, Status};
 pub use exec::{ExecError, ExecRequest, Stdio3};
 pub use find::FindError;
@@ -98,6 +118,7 @@ impl Engine {
 pub fn internal_main(args: &[String]) -> i32 {
     match args.split_first() {
         Some((word, rest)) if word == "monitor" => coil_runtime::monitor_main(rest),
+        Some((word, _)) if word == "view" => coil_runtime::view_main(),
         Some((word, rest)) if word == "exec" => coil_runtime::exec_main(rest),
         _ => 125,
     }

@@ -30,6 +30,10 @@ pub enum ContainerError {
     Running(String),
     /// It is paused, and may not be for a start.
     Paused(String),
+    /// It is paused already.
+    AlreadyPaused(String),
+    /// It is not paused.
+    NotPaused(String),
     /// The signal is unknown.
     Signal(String),
     /// Its monitor did not answer, or its folder could not be changed.
@@ -47,6 +51,8 @@ impl ContainerError {
         match self {
             ContainerError::Find(error) => Some(error.help().to_owned()),
             ContainerError::NotRunning { .. } => Some("`coil ps -a` shows how it ended".into()),
+            ContainerError::AlreadyPaused(_) => Some("`coil unpause` lets it go on".into()),
+            ContainerError::NotPaused(_) => Some("`coil ps -a` shows what it does".into()),
             ContainerError::Running(_) => Some("stop it first, or remove it with `coil rm -f`".into()),
             ContainerError::Paused(_) => Some("`coil unpause` lets it go on".into()),
             ContainerError::Signal(_) => Some("give a name such as TERM, or a number from 1 to 64".into()),
@@ -59,20 +65,25 @@ impl fmt::Display for ContainerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ContainerError::Find(error) => fmt::Display::fmt(error, f),
-            ContainerError::NotRunning { id, doing } => {
-                write!(
+            ContainerError::NotRunning { id, doing } => match *doing {
+                "kill" => write!(
                     f,
-                    "cannot {doing} container: {id}: container {} is not running",
+                    "cannot kill container: {}: container {id} is not running",
                     short(id)
-                )
-            }
+                ),
+                "attach to" => f.write_str("You cannot attach to a stopped container, start it first"),
+                _ => write!(f, "container {id} is not running"),
+            },
             ContainerError::Running(id) => {
                 write!(
                     f,
-                    "cannot remove container \"{}\": container is running",
+                    "cannot remove container \"{}\": container is running: stop the container before \
+                     removing or force remove",
                     short(id)
                 )
             }
+            ContainerError::AlreadyPaused(id) => write!(f, "Container {id} is already paused"),
+            ContainerError::NotPaused(id) => write!(f, "Container {id} is not paused"),
             ContainerError::Paused(_) => f.write_str("cannot start a paused container, try unpause instead"),
             ContainerError::Signal(text) => write!(f, "invalid signal: {text}"),
             ContainerError::Io { doing, .. } => write!(f, "{doing} failed"),
@@ -111,6 +122,18 @@ pub(crate) fn start_help(error: &StartError) -> Option<String> {
              this machine"
                 .into(),
         );
+    }
+    if text.contains("non running container") {
+        return Some("start that container first: `coil start` does".into());
+    }
+    let address = ["Address already in use", "no configured subnet contains"];
+    if address.iter().any(|words| text.contains(words)) {
+        return Some(
+            "give a free --ip of the network's subnet, or none; `coil network inspect` shows it".into(),
+        );
+    }
+    if text.contains("overlaps a route") || text.contains("every subnet") {
+        return Some("`coil network create --subnet` makes a network with addresses that are free".into());
     }
     if text.contains("in use") {
         return Some("stop what listens there, or publish another port: -p PORT:CONTAINER_PORT".into());
@@ -166,7 +189,11 @@ pub struct StopRequest {
 }
 
 impl Engine {
-    fn client(&self, container: &Container, doing: &'static str) -> Result<Client, ContainerError> {
+    pub(crate) fn client(
+        &self,
+        container: &Container,
+        doing: &'static str,
+    ) -> Result<Client, ContainerError> {
         let not_running = || ContainerError::NotRunning {
             id: container.record.id.clone(),
             doing,
@@ -182,6 +209,11 @@ impl Engine {
                 source: error,
             },
         })
+    }
+
+    /// Whether a container still runs, is paused, or is about to run again; a quick look.
+    pub fn is_live(&self, container: &Container) -> bool {
+        coil_runtime::state::is_running(&container.dir, &container.run_dir)
     }
 
     /// Sends a signal to a container's program.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use coil_store::Store;
 
 use crate::Engine;
+use crate::record::ContainerRecord;
 
 const MARK: &str = "making";
 
@@ -91,8 +92,14 @@ impl Engine {
         if standing(&dir, &run_dir) != Standing::Abandoned {
             return false;
         }
+        let record = fs::read(dir.join("config.json"));
+        let record = record.and_then(|bytes| Ok(serde_json::from_slice::<ContainerRecord>(&bytes)?));
         let _ = fs::remove_dir_all(&run_dir);
-        self.store.remove_folder(&dir).is_ok()
+        let removed = self.store.remove_folder(&dir).is_ok();
+        if let Ok(record) = record {
+            self.drop_anonymous(&record);
+        }
+        removed
     }
 }
 

@@ -14,6 +14,10 @@ use coil_runtime::state::State;
 use serde::{Deserialize, Serialize};
 
 use crate::Engine;
+use crate::health::Healthcheck;
+use crate::networks::{NameWishes, NetworkWish};
+use crate::options::Options;
+use crate::volumes::MountPoint;
 
 /// What is known of a container from its making on, enough to start it after a boot; `config.json` in its folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -49,13 +53,22 @@ pub struct ContainerRecord {
     pub hostname: String,
     /// The network's mode as Docker names it; `default` when none was asked for.
     pub network: String,
+    /// The networks behind bridges that it is in when it runs.
+    #[serde(default)]
+    pub networks: Vec<NetworkWish>,
+    /// How names are resolved in it.
+    #[serde(default)]
+    pub names: NameWishes,
     /// Published ports as they were asked for.
     pub ports: Vec<PortMapping>,
     /// Ports that the image says the program listens on.
     pub exposed: Vec<String>,
     /// `-v` as it was given, with absolute paths.
     pub binds: Vec<String>,
-    /// What is mounted in it, read from the flags.
+    /// What is mounted in it and where that comes from.
+    #[serde(default)]
+    pub points: Vec<MountPoint>,
+    /// The mounts themselves.
     #[serde(default)]
     pub mounts: Vec<Mount>,
     /// Labels of the image and the user.
@@ -75,6 +88,15 @@ pub struct ContainerRecord {
     /// Memory, processors and the like.
     #[serde(default)]
     pub limits: Limits,
+    /// What concerns the host.
+    #[serde(default)]
+    pub options: Options,
+    /// The health check, of the image with the user's changes.
+    #[serde(default)]
+    pub health: Option<Healthcheck>,
+    /// The image's own shell, for the health check.
+    #[serde(default)]
+    pub shell: Vec<String>,
     /// The signal that asks it to stop.
     pub stop_signal: i32,
     /// Seconds it is given to stop, negative for ever.

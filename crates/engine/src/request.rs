@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use coil_runtime::restart::RestartPolicy;
+use coil_runtime::spec::Limits;
 
 use crate::Client;
+use crate::health::HealthRequest;
+use crate::networks::NetworkRequest;
+use crate::options::Options;
 
 /// What a container is to be.
 #[derive(Debug, Clone, Default)]
@@ -17,8 +21,16 @@ pub struct RunRequest {
     pub name: Option<String>,
     /// `NAME=value`, in their order; a later one wins.
     pub env: Vec<String>,
-    /// `SOURCE:DESTINATION[:OPTIONS]` with absolute sources.
+    /// `-v` values, with absolute sources where they are paths.
     pub volumes: Vec<String>,
+    /// `--mount` values, with absolute sources where they are paths.
+    pub mounts: Vec<String>,
+    /// `--tmpfs` values.
+    pub tmpfs: Vec<String>,
+    /// `--volumes-from` values.
+    pub volumes_from: Vec<String>,
+    /// The driver of volumes that are named by `-v`.
+    pub volume_driver: Option<String>,
     /// The folder to start in.
     pub workdir: Option<String>,
     /// User and group, by name or number.
@@ -27,12 +39,20 @@ pub struct RunRequest {
     pub entrypoint: Option<String>,
     /// `-p` values.
     pub ports: Vec<String>,
-    /// Bytes of memory.
-    pub memory: Option<u64>,
-    /// Thousandths of a processor.
-    pub cpus_milli: Option<u64>,
-    /// `none`, `host` or `bridge`.
-    pub network: Option<String>,
+    /// Memory, processors and the like.
+    pub limits: Limits,
+    /// What concerns the host.
+    pub options: Options,
+    /// The health check.
+    pub health: HealthRequest,
+    /// Seconds between the request to stop and the kill, negative for ever.
+    pub stop_timeout: Option<i64>,
+    /// Publish every port that the image or [`RunRequest::expose`] names.
+    pub publish_all: bool,
+    /// `--expose` values.
+    pub expose: Vec<String>,
+    /// Networks and names.
+    pub network: NetworkRequest,
     /// The host name.
     pub hostname: Option<String>,
     /// Labels.

@@ -10,7 +10,8 @@ use coil_runtime::user::UserError;
 use coil_store::StoreError;
 
 use crate::lifecycle::{self, ContainerError};
-use crate::mount_flag::MountFlagError;
+use crate::networks::{NetworksError, WishError};
+use crate::volumes::MountWishError;
 
 /// Why a container was not made, or did not start.
 #[derive(Debug)]
@@ -29,9 +30,11 @@ pub enum RunError {
     /// A `-p` cannot be used.
     Publish(PublishError),
     /// A `-v` cannot be used.
-    Mount(MountFlagError),
-    /// The network is unknown.
-    Network(String),
+    Mount(MountWishError),
+    /// A flag about networks or names cannot be used.
+    Wish(WishError),
+    /// The network cannot be had.
+    Network(Box<NetworksError>),
     /// Neither the image nor the user says what to run.
     NoCommand,
     /// The user cannot be found in the image.
@@ -49,6 +52,15 @@ pub enum RunError {
     },
     /// It did not start.
     Start(StartError),
+    /// A value can't be used, or the host can't do what was asked for.
+    Refused {
+        /// What and why.
+        message: String,
+        /// What to do about it.
+        help: Option<String>,
+        /// Docker's exit code for it.
+        code: i32,
+    },
     /// There is no such container, or it may not be started.
     Container(ContainerError),
 }
@@ -59,6 +71,7 @@ impl RunError {
         match self {
             RunError::Start(error) => error.exit_code(),
             RunError::Container(_) => 1,
+            RunError::Refused { code, .. } => *code,
             _ => 125,
         }
     }
@@ -70,10 +83,12 @@ impl RunError {
             RunError::NameTaken { name, .. } => Some(format!(
                 "`coil rm -f {name}` removes that container, or give this one another name"
             )),
-            RunError::Network(_) => Some("give --network bridge, host or none".into()),
+            RunError::Network(error) => error.help(),
+            RunError::Mount(error) => Some(error.help.to_owned()),
             RunError::NoCommand => Some("give one behind the image: `coil run IMAGE COMMAND`".into()),
             RunError::Start(error) => lifecycle::start_help(error),
             RunError::Container(error) => error.help(),
+            RunError::Refused { help, .. } => help.clone(),
             _ => None,
         }
     }
@@ -96,7 +111,8 @@ impl fmt::Display for RunError {
             ),
             RunError::Publish(error) => fmt::Display::fmt(error, f),
             RunError::Mount(error) => fmt::Display::fmt(error, f),
-            RunError::Network(name) => write!(f, "network {name} not found"),
+            RunError::Wish(error) => fmt::Display::fmt(error, f),
+            RunError::Network(error) => fmt::Display::fmt(error, f),
             RunError::NoCommand => {
                 f.write_str("no command specified: neither the image nor the command line has one")
             }
@@ -109,6 +125,7 @@ impl fmt::Display for RunError {
             RunError::Prepare { path, .. } => write!(f, "cannot prepare {}", path.display()),
             RunError::Start(error) => fmt::Display::fmt(error, f),
             RunError::Container(error) => fmt::Display::fmt(error, f),
+            RunError::Refused { message, .. } => f.write_str(message),
         }
     }
 }
@@ -119,6 +136,7 @@ impl std::error::Error for RunError {
             RunError::Store(error) => error.source(),
             RunError::Start(error) => error.source(),
             RunError::Container(error) => error.source(),
+            RunError::Network(error) => error.source(),
             RunError::Cgroups(source) | RunError::Prepare { source, .. } => Some(source),
             _ => None,
         }
@@ -128,6 +146,12 @@ impl std::error::Error for RunError {
 impl From<StoreError> for RunError {
     fn from(error: StoreError) -> Self {
         RunError::Store(error)
+    }
+}
+
+impl From<NetworksError> for RunError {
+    fn from(error: NetworksError) -> Self {
+        RunError::Network(Box::new(error))
     }
 }
 

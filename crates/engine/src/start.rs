@@ -1,19 +1,20 @@
 //! Starting a container that was made: from what is kept of it to a program that runs.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::PathBuf;
 
 use coil_runtime::cgroup;
-use coil_runtime::network::{NameSettings, NetworkSpec};
-use coil_runtime::spec::{ContainerSpec, IdMap, MountKind};
+use coil_runtime::network::NetworkSpec;
+use coil_runtime::spec::{ContainerSpec, IdMap};
 use coil_runtime::state::Status;
 use coil_runtime::{start, user};
 
-use crate::Engine;
 use crate::lifecycle::ContainerError;
 use crate::record::ContainerRecord;
 use crate::request::{StartRequest, Started};
 use crate::run_error::RunError;
+use crate::volumes::make_sources;
+use crate::{Engine, health};
 
 /// What an ordinary user's container has less than root's, said when no network was asked for.
 const NO_WAY_OUT: &str = "the container reaches no other machine, since an ordinary user can make no bridge; \
@@ -67,7 +68,7 @@ impl Engine {
     }
 
     /// The folders of a container's layers, unpacked again where a boot spoiled them.
-    fn layers(&self, record: &ContainerRecord) -> Result<Vec<PathBuf>, RunError> {
+    pub(crate) fn layers(&self, record: &ContainerRecord) -> Result<Vec<PathBuf>, RunError> {
         let layer = |(at, diff_id)| -> Result<PathBuf, RunError> {
             match record.blobs.get(at) {
                 Some(blob) => Ok(self.store.ensure_snapshot(diff_id, blob, self.ownership())?),
@@ -86,17 +87,7 @@ impl Engine {
     ) -> Result<Started, RunError> {
         let mut spec = self.spec(record, layers)?;
         spec.init_tty_size = request.terminal_size;
-        for mount in &spec.mounts {
-            if let MountKind::Bind { source } = &mount.kind
-                && !source.exists()
-            {
-                // As Docker does: a folder that is not there is made.
-                fs::create_dir_all(source).map_err(|error| RunError::Prepare {
-                    path: source.clone(),
-                    source: error,
-                })?;
-            }
-        }
+        make_sources(record).map_err(|(path, source)| RunError::Prepare { path, source })?;
         let started = start(&self.options.program, &spec, request.attach).map_err(RunError::Start)?;
         let mut notices = started.notices;
         if record.network == "default" && matches!(spec.network, NetworkSpec::Isolated(_)) {
@@ -126,7 +117,8 @@ impl Engine {
             let (uid, gid) = self.options.ids;
             spec.id_map = IdMap::one(account.user.uid, account.user.gid, uid, gid);
         }
-        spec.cgroup = cgroup::plan(&facts, &record.id).only_for(&record.limits);
+        let parent = &record.options.cgroup_parent;
+        spec.cgroup = cgroup::plan_for(&facts, parent, &record.id, &record.limits);
         spec.name.clone_from(&record.name);
         spec.image.clone_from(&record.image);
         spec.hostname.clone_from(&record.hostname);
@@ -138,32 +130,19 @@ impl Engine {
         spec.cwd.clone_from(&record.cwd);
         spec.user = account.user;
         spec.mounts.clone_from(&record.mounts);
+        spec.own_volumes = self.own_volumes(record);
         spec.terminal = record.terminal;
         spec.stdin_open = record.stdin_open;
         spec.limits.clone_from(&record.limits);
-        spec.network = self.network(record)?;
+        spec.network = self.network_spec(record)?;
         spec.ports.clone_from(&record.ports);
         spec.auto_remove = record.auto_remove;
         spec.restart = record.restart;
         spec.stop_signal = record.stop_signal;
         spec.labels.clone_from(&record.labels);
+        spec.health = health::resolved(record.health.as_ref(), &record.shell);
         spec.release.push(self.store.name_path(&record.name));
+        self.apply(record, &mut spec)?;
         Ok(spec)
-    }
-
-    /// The network that a container wishes for, as this machine has it now.
-    fn network(&self, record: &ContainerRecord) -> Result<NetworkSpec, RunError> {
-        let names = NameSettings {
-            host_resolv_conf: self.options.resolv_conf.clone(),
-            host_hosts: self.options.hosts.clone(),
-            ..NameSettings::default()
-        };
-        Ok(match record.network.as_str() {
-            "none" => NetworkSpec::None,
-            "host" => NetworkSpec::Host(names),
-            "bridge" | "default" if self.is_root() => NetworkSpec::bridge(self.options.default_root, names),
-            "bridge" | "default" => NetworkSpec::Isolated(names),
-            other => return Err(RunError::Network(other.to_owned())),
-        })
     }
 }

@@ -95,6 +95,40 @@ pub const DEFAULT: [Capability; 11] = [
     Capability::Setfcap,
 ];
 
+/// What a container gets: the default, more (`--cap-add`) and less (`--cap-drop`), where `ALL` is every one.
+///
+/// # Errors
+/// The word that names no capability, in Docker's words.
+pub fn adjusted(add: &[String], drop: &[String]) -> Result<Vec<Capability>, String> {
+    let is_all = |word: &String| word.eq_ignore_ascii_case("all");
+    let parse = |words: &[String], flag: &str| -> Result<Vec<Capability>, String> {
+        let parse = |word: &String| {
+            Capability::parse(word).ok_or_else(|| {
+                let upper = word.to_ascii_uppercase();
+                let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
+                format!("invalid {flag}: unknown capability: \"CAP_{bare}\"")
+            })
+        };
+        words.iter().filter(|word| !is_all(word)).map(parse).collect()
+    };
+    let (more, less) = (parse(add, "CapAdd")?, parse(drop, "CapDrop")?);
+    let base: Vec<Capability> = if add.iter().any(is_all) {
+        ALL.iter().map(|(capability, _)| *capability).collect()
+    } else if drop.iter().any(is_all) {
+        return Ok(more);
+    } else {
+        DEFAULT.to_vec()
+    };
+    let mut kept: Vec<Capability> = base
+        .into_iter()
+        .filter(|c| !less.contains(c))
+        .chain(more)
+        .collect();
+    kept.sort();
+    kept.dedup();
+    Ok(kept)
+}
+
 /// A set of capabilities, as the kernel's bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CapabilitySet(u64);
@@ -103,6 +137,11 @@ impl CapabilitySet {
     /// The set of these.
     pub fn of(capabilities: &[Capability]) -> Self {
         Self(capabilities.iter().fold(0, |bits, c| bits | 1 << *c as u32))
+    }
+
+    /// All that there are, and those that a newer kernel may have.
+    pub fn everything() -> Self {
+        Self(u64::MAX)
     }
 
     /// Whether one is in it.
@@ -167,6 +206,21 @@ mod tests {
             Some(40)
         );
         assert_eq!(Capability::SysAdmin as u32, 21);
+    }
+
+    #[test]
+    fn sets_are_adjusted_as_docker_does() {
+        let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let set = |add: &[&str], drop: &[&str]| adjusted(&words(add), &words(drop)).map(|set| set.len());
+        assert_eq!(set(&[], &[]), Ok(11));
+        assert_eq!(set(&["NET_ADMIN", "cap_chown"], &["KILL"]), Ok(11));
+        assert_eq!(set(&[], &["ALL"]), Ok(0));
+        assert_eq!(set(&["SYS_ADMIN"], &["all"]), Ok(1));
+        assert_eq!(set(&["ALL"], &["SYS_ADMIN"]), Ok(40));
+        assert_eq!(
+            set(&["FOO"], &[]),
+            Err("invalid CapAdd: unknown capability: \"CAP_FOO\"".into())
+        );
     }
 
     #[test]

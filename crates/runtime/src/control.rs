@@ -157,6 +157,11 @@ impl Client {
         self.send(Kind::InputEnd, &[])
     }
 
+    /// Lets go of the connection, in whichever thread it is waited on.
+    pub fn close(&self) -> io::Result<()> {
+        self.stream.shutdown(std::net::Shutdown::Both)
+    }
+
     /// Waits for the program to end.
     pub fn wait(&self) -> io::Result<Exit> {
         self.send(Kind::Wait, &[])?;

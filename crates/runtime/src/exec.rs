@@ -10,8 +10,7 @@ use crate::failure::{Failure, Stage};
 use crate::init::root::Root;
 use crate::init::working_directory;
 use crate::program::{Confinement, Standard};
-use crate::seccomp;
-use crate::spec::{ContainerSpec, SeccompPolicy, User};
+use crate::spec::{ContainerSpec, Namespace, User};
 use crate::start::StartError;
 use crate::state::{self, State, Status};
 use crate::{own_binary, relay, user_namespace};
@@ -47,9 +46,9 @@ pub struct ExecSpec {
     /// Its capabilities, the container's own when none are given.
     #[serde(default)]
     pub capabilities: Option<Vec<Capability>>,
-    /// Whether set-id programs gain nothing, even where the container allows it.
+    /// Whether it may do all that we may, with no filter of system calls.
     #[serde(default)]
-    pub no_new_privileges: bool,
+    pub privileged: bool,
     /// Whether it is killed when the helper that runs it is.
     #[serde(default)]
     pub ends_with_parent: bool,
@@ -200,12 +199,19 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
     } else {
         0
     };
-    let groups = if matches!(container.cgroup, CgroupPlan::None { .. }) {
+    let groups = if matches!(container.cgroup, CgroupPlan::None { .. })
+        || container.cgroup_namespace == Namespace::Host
+    {
         0
     } else {
         libc::CLONE_NEWCGROUP
     };
-    let namespaces = libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | network | groups;
+    let own = |namespace: Namespace, flag: i32| if namespace == Namespace::Host { 0 } else { flag };
+    let namespaces = own(container.pid, libc::CLONE_NEWPID)
+        | own(container.ipc, libc::CLONE_NEWIPC)
+        | own(container.uts, libc::CLONE_NEWUTS)
+        | network
+        | groups;
     process::setns(&pidfd, namespaces).stage("exec", "cannot join the container")?;
     let (reports, report) = file::pipe(0).stage("exec", "pipe")?;
     // The parent keeps the host's file system, and its own process number.
@@ -295,22 +301,24 @@ fn become_command(
     let standard = slave.map_or(Standard::Inherited, Standard::Terminal);
     standard.install(&null, &spec.user)?;
     let capabilities = match &spec.capabilities {
+        _ if spec.privileged => CapabilitySet::everything(),
         Some(capabilities) => CapabilitySet::of(capabilities),
         None => container.capability_set(),
     };
-    let filter = match container.seccomp {
-        SeccompPolicy::Default => Some(seccomp::default_filter(capabilities)),
-        SeccompPolicy::Unconfined => None,
+    let filter = match spec.privileged {
+        true => None,
+        false => container.seccomp.filter(capabilities),
     };
     Confinement {
         user: &spec.user,
         may_set_groups: container.id_map.is_identity(),
         capabilities,
         filter: filter.as_deref(),
-        no_new_privileges: container.no_new_privileges || spec.no_new_privileges,
+        no_new_privileges: container.no_new_privileges && !spec.privileged,
         rlimits: &container.rlimits,
         guard: None,
         ends_with_parent: spec.ends_with_parent,
+        init: false,
     }
     .run(&spec.args, &spec.env)
 }

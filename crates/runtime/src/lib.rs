@@ -2,6 +2,7 @@
 
 pub mod capabilities;
 pub mod cgroup;
+mod child_init;
 pub mod control;
 pub mod events;
 mod exec;
@@ -26,9 +27,11 @@ mod sweep;
 mod timestamp;
 pub mod user;
 mod user_namespace;
+mod view;
 
 pub use exec::{ExecSpec, Stdio3, exec, exec_main};
 pub use failure::Failure;
 pub use monitor::monitor_main;
 pub use start::{StartError, Started, prepare, start};
 pub use sweep::sweep;
+pub use view::{View, view_main};

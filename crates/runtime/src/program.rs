@@ -2,6 +2,7 @@
 //! descriptors, limits, identity, confinement, look-up and exec.
 
 use crate::capabilities::{self, CapabilitySet};
+use crate::child_init;
 use crate::failure::{Failure, Stage, error_text};
 use crate::spec::{Rlimit, User};
 use coil_sys::privilege::{self, Instruction};
@@ -80,6 +81,8 @@ pub(crate) struct Confinement<'a> {
     pub guard: Option<&'a OwnedFd>,
     /// Whether the process is killed when its parent ends.
     pub ends_with_parent: bool,
+    /// Whether this process stays as the container's init, and the program becomes its child.
+    pub init: bool,
 }
 
 impl Confinement<'_> {
@@ -116,6 +119,9 @@ impl Confinement<'_> {
         if self.ends_with_parent {
             // Giving up capabilities may take it back as well.
             process::set_parent_death_signal(libc::SIGKILL).stage(stage, "death signal")?;
+        }
+        if self.init {
+            child_init::stay()?;
         }
         let name = args.first().map(String::as_str).unwrap_or_default();
         let path = find(name, env)?;

@@ -7,6 +7,7 @@ pub use crate::limits::Limits;
 use crate::network::NetworkSpec;
 use crate::ports::PortMapping;
 use crate::restart::RestartPolicy;
+use coil_sys::privilege::Instruction;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,33 @@ pub struct ContainerSpec {
     /// Published ports.
     #[serde(default)]
     pub ports: Vec<PortMapping>,
+    /// Whose processes it sees.
+    #[serde(default)]
+    pub pid: Namespace,
+    /// Whose shared memory and message queues it has.
+    #[serde(default)]
+    pub ipc: Namespace,
+    /// Whose host name it has.
+    #[serde(default)]
+    pub uts: Namespace,
+    /// Whose control groups it sees.
+    #[serde(default)]
+    pub cgroup_namespace: Namespace,
+    /// The NIS domain name, where it is not empty.
+    #[serde(default)]
+    pub domainname: String,
+    /// Whether a small init is process 1: it passes signals on and reaps what is nobody's child.
+    #[serde(default)]
+    pub init: bool,
+    /// How readily the kernel ends it for want of memory, -1000 to 1000.
+    #[serde(default)]
+    pub oom_score_adj: Option<i32>,
+    /// Devices besides those that every container has.
+    #[serde(default)]
+    pub devices: Devices,
+    /// Whether it may write to sysfs and its control groups.
+    #[serde(default)]
+    pub writable_system: bool,
     /// Which host ids the ids inside are.
     #[serde(default)]
     pub id_map: IdMap,
@@ -97,6 +125,9 @@ pub struct ContainerSpec {
     /// Whether everything of it is removed when it ends.
     #[serde(default)]
     pub auto_remove: bool,
+    /// Folders of volumes without a name, which go with it; those that another container has too stay.
+    #[serde(default)]
+    pub own_volumes: Vec<PathBuf>,
     /// Files that hold this container's id and nothing else: its names. With `auto_remove` they go before its end is
     /// told, so that the next container may have them.
     #[serde(default)]
@@ -155,6 +186,15 @@ impl ContainerSpec {
             readonly_paths: text(crate::hidden_paths::READ_ONLY),
             network: NetworkSpec::None,
             ports: Vec::new(),
+            pid: Namespace::Own,
+            ipc: Namespace::Own,
+            uts: Namespace::Own,
+            cgroup_namespace: Namespace::Own,
+            domainname: String::new(),
+            init: false,
+            oom_score_adj: None,
+            devices: Devices::default(),
+            writable_system: false,
             id_map: IdMap::default(),
             cgroup: CgroupPlan::None {
                 reason: "not asked for".to_owned(),
@@ -166,6 +206,7 @@ impl ContainerSpec {
             name: String::new(),
             image: String::new(),
             auto_remove: false,
+            own_volumes: Vec::new(),
             release: Vec::new(),
             ends_with_starter: false,
             rlimits: Vec::new(),
@@ -267,6 +308,22 @@ pub enum MountKind {
         /// Absolute path on the host.
         source: PathBuf,
     },
+    /// What is below a folder of the host whose content a container may have written: no link leads out of it.
+    Within {
+        /// Absolute path on the host.
+        folder: PathBuf,
+        /// The path below it; it must be there.
+        path: String,
+    },
+    /// A file system of its own, as `mount -t` makes it.
+    FileSystem {
+        /// Its type, such as `nfs` or `ext4`.
+        kind: String,
+        /// The device, or whatever that type takes for one.
+        device: String,
+        /// Its options, between commas.
+        data: String,
+    },
     /// A new file system in memory.
     Tmpfs {
         /// Most bytes; half of the memory when none is given.
@@ -274,6 +331,25 @@ pub enum MountKind {
         /// Permission bits of its root.
         mode: u32,
     },
+}
+
+impl SeccompPolicy {
+    /// The program to install for these capabilities, if any.
+    pub(crate) fn filter(&self, capabilities: CapabilitySet) -> Option<Vec<Instruction>> {
+        match self {
+            SeccompPolicy::Default => Some(crate::seccomp::default_filter(capabilities)),
+            SeccompPolicy::Unconfined => None,
+            SeccompPolicy::Program(code) => {
+                let step = |(code, jump_true, jump_false, value): &(u16, u8, u8, u32)| Instruction {
+                    code: *code,
+                    jump_true: *jump_true,
+                    jump_false: *jump_false,
+                    value: *value,
+                };
+                Some(code.iter().map(step).collect())
+            }
+        }
+    }
 }
 
 /// How it is seen whether a program is well.
@@ -293,14 +369,69 @@ pub struct HealthCheck {
     pub retries: u32,
 }
 
-/// Which system call filter is installed.
+/// Whose namespace of a kind a container is in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Namespace {
+    /// One of its own.
+    #[default]
+    Own,
+    /// The host's.
+    Host,
+    /// That of another container, by its first process as it is at the start.
+    Of(i32),
+}
+
+/// Devices besides those that every container has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Devices {
+    /// Nodes of `/dev`.
+    pub nodes: Vec<DeviceNode>,
+    /// What may be used besides, whether there is a node for it or not.
+    pub rules: Vec<DeviceRule>,
+    /// Whether everything may be used.
+    pub all: bool,
+}
+
+/// A node that is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNode {
+    /// Absolute path on the host.
+    pub source: PathBuf,
+    /// Absolute path inside.
+    pub path: String,
+    /// What it is, and how it may be used.
+    pub rule: DeviceRule,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner and group.
+    pub owner: (u32, u32),
+}
+
+/// What may be done with some devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRule {
+    /// Whether they are block devices.
+    pub block: bool,
+    /// Major number, any when none is given.
+    pub major: Option<u32>,
+    /// Minor number, any when none is given.
+    pub minor: Option<u32>,
+    /// Letters of `rwm`: read, write, make a node.
+    pub access: String,
+}
+
+/// Which system call filter is installed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SeccompPolicy {
     /// Docker's default profile.
     #[default]
     Default,
     /// None.
     Unconfined,
+    /// A profile of the user's, as a BPF program: code, two jumps and value of each instruction.
+    Program(Vec<(u16, u8, u8, u32)>),
 }
 
 /// Where the container's output is kept.

@@ -94,6 +94,21 @@ pub fn resolve(layers: &[PathBuf], upper: Option<&Path>, spec: &str) -> Result<A
     with_group(account, group, &groups)
 }
 
+/// The number of a group, by name or number, as the image has it.
+///
+/// # Errors
+/// When there is no such group, or the file can't be read.
+pub fn resolve_group(layers: &[PathBuf], upper: Option<&Path>, group: &str) -> Result<u32, UserError> {
+    if let Some(number) = number(group)? {
+        return Ok(number);
+    }
+    let groups = read(layers, upper, "etc/group")?;
+    let found = lines(&groups).find(|(name, _, _)| *name == group);
+    found
+        .map(|(_, gid, _)| gid)
+        .ok_or_else(|| UserError::NoGroup(group.to_owned()))
+}
+
 fn with_group(mut account: Account, group: Option<&str>, groups: &str) -> Result<Account, UserError> {
     match group {
         Some(group) => {

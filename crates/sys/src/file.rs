@@ -179,6 +179,14 @@ pub fn file_system(fd: impl AsFd) -> io::Result<i64> {
     Ok(statfs.f_type as i64)
 }
 
+/// Changes owner and group of a name in a directory, of a link itself.
+pub fn change_owner_at(dir: impl AsFd, name: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    let name = c_path(name)?;
+    let dir = dir.as_fd().as_raw_fd();
+    // SAFETY: a NUL-terminated string that outlives the call.
+    done(unsafe { libc::fchownat(dir, name.as_ptr(), uid, gid, libc::AT_SYMLINK_NOFOLLOW) })
+}
+
 /// Changes the owner of an open file.
 pub fn change_owner(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
     // SAFETY: plain integers.
@@ -272,6 +280,19 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
         {
             set_close_on_exec(fd, true)?;
         }
+    }
+    Ok(())
+}
+
+/// Closes every descriptor but these.
+pub fn close_others(keep: &[RawFd]) -> io::Result<()> {
+    let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_string_lossy().parse().ok())
+        .collect();
+    for fd in open.into_iter().filter(|fd| !keep.contains(fd)) {
+        // SAFETY: the caller never uses what it holds of them again; one that is closed already is no harm.
+        unsafe { libc::close(fd) };
     }
     Ok(())
 }

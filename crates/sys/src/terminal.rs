@@ -87,3 +87,17 @@ pub fn restore(terminal: impl AsFd, settings: &Settings) -> io::Result<()> {
     // SAFETY: the settings came from `tcgetattr`.
     done(unsafe { libc::tcsetattr(terminal.as_fd().as_raw_fd(), libc::TCSANOW, &settings.0) })
 }
+
+/// Makes this process a group of its own in front of its terminal, which is its standard input.
+pub fn take_foreground() -> io::Result<()> {
+    // SAFETY: plain integers.
+    done(unsafe { libc::setpgid(0, 0) })?;
+    // Who is not in front is stopped for asking, unless it ignores the signal.
+    // SAFETY: SIG_IGN is a valid disposition; the old one is put back.
+    unsafe {
+        let before = libc::signal(libc::SIGTTOU, libc::SIG_IGN);
+        let result = done(libc::tcsetpgrp(0, libc::getpgrp()));
+        libc::signal(libc::SIGTTOU, before);
+        result
+    }
+}

@@ -32,7 +32,9 @@ impl Create {
             let signals = packing::take_signals()?;
             request.image = packing::pack_to_run(settings, &engine, &signals, folder, &request)?;
         }
+        self.container.prepare(settings, &engine, &request.image)?;
         let created = engine.create(&request)?;
+        self.container.write_id(&created.id)?;
         for notice in &created.notices {
             output::error_line(&format!("note: {notice}"));
         }

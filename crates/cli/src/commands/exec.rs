@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use clap::Args;
-use coil_engine::{ContainerError, ExecRequest, Stdio3};
+use coil_engine::{ContainerError, ExecError, ExecRequest, Status, Stdio3};
 
 use crate::attach::{self, Attachment};
 use crate::environment_flags as flags;
@@ -39,6 +39,9 @@ pub struct Exec {
     /// Start in this folder of the container
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
+    /// Let it do all that coil may
+    #[arg(long)]
+    privileged: bool,
     /// The container, then the command
     #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_name = "CONTAINER")]
     words: Vec<String>,
@@ -51,9 +54,10 @@ impl Exec {
             return Err(Failure::new("no container was given").code(125));
         };
         if !self.detach {
-            attach::check_terminal(Attachment {
+            attach::check_terminal(&Attachment {
                 interactive: self.interactive,
                 terminal: self.tty,
+                ..Attachment::default()
             })?;
         }
         let env = flags::variables(&self.env_file, &self.env, settings.environment())?;
@@ -64,7 +68,11 @@ impl Exec {
                 let id = container.record.id;
                 return Err(ContainerError::NotRunning { id, doing: "exec in" }.into());
             }
-            return self.detached(settings, &env);
+            match container.state.status {
+                Status::Paused => return Err(ExecError::Paused(container.record.name).into()),
+                Status::Restarting => return Err(ExecError::Restarting(container.record.id).into()),
+                _ => return self.detached(settings, &env),
+            }
         }
         let request = ExecRequest {
             command: command.to_vec(),
@@ -73,6 +81,7 @@ impl Exec {
             user: self.user.clone(),
             terminal: self.tty,
             terminal_size: terminal_size().filter(|_| self.tty),
+            privileged: self.privileged,
         };
         let stdio = Stdio3 {
             input: if self.interactive {
@@ -104,6 +113,7 @@ impl Exec {
         command.args(names);
         command.args(self.user.iter().map(|user| format!("--user={user}")));
         command.args(self.workdir.iter().map(|folder| format!("--workdir={folder}")));
+        command.args(self.privileged.then_some("--privileged"));
         command.args(self.tty.then_some("--tty")).args(&self.words);
         command
             .stdin(Stdio::null())

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 use coil_engine::logs::{self, LogLine, LogRequest};
 
+use crate::moment;
 use crate::output;
 use crate::report::Failure;
 use crate::settings::Settings;
@@ -24,9 +25,18 @@ pub struct Logs {
         allow_hyphen_values = true
     )]
     tail: String,
+    /// Show what was printed since: a time, or how long ago, such as 10m
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Show what was printed until: a time, or how long ago
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// Show when each line was printed
     #[arg(short, long)]
     timestamps: bool,
+    /// Show more about each line; there is no more
+    #[arg(long, hide = true)]
+    details: bool,
     /// The container's name or id
     container: String,
 }
@@ -34,41 +44,65 @@ pub struct Logs {
 impl Logs {
     /// Prints each line to the stream that it was printed to.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
-        // Docker takes a negative number, or a word, for all.
+        let point = |name: &str, text: &Option<String>| {
+            text.as_deref()
+                .map(|text| moment::point_flag(name, text))
+                .transpose()
+        };
         let request = LogRequest {
             follow: self.follow,
+            // Docker takes a negative number, or a word, for all.
             tail: self.tail.parse().ok(),
+            since: point("since", &self.since)?,
+            until: point("until", &self.until)?,
         };
         let engine = settings.engine()?;
         let container = engine.container(&self.container)?;
-        let id = &container.record.id;
-        let ended =
-            || engine.container(id).is_ok_and(|now| !now.is_running()) || engine.container(id).is_err();
-        let mut show = |line: &LogLine| -> io::Result<()> {
-            let stamp = if self.timestamps {
-                format!("{} ", line.time)
-            } else {
-                String::new()
-            };
-            let text = format!("{stamp}{}", line.log);
-            if line.stream == "stderr" {
-                return io::stderr().lock().write_all(text.as_bytes());
+        if container.record.options.log_driver == "none" {
+            return Err(Failure::new("configured logging driver does not support reading")
+                .help("the container was made with --log-driver none, so nothing of its output is kept"));
+        }
+        let ended = || !engine.is_live(&container);
+        let mut out = io::stdout().lock();
+        let mut block: Vec<u8> = Vec::with_capacity(64 << 10);
+        let mut show = |line: &LogLine<'_>| -> io::Result<()> {
+            if line.is_error {
+                // In their order, as far as there is one.
+                flush(&mut out, &mut block)?;
+                let stamp = if self.timestamps {
+                    format!("{} ", line.time)
+                } else {
+                    String::new()
+                };
+                return io::stderr()
+                    .lock()
+                    .write_all(format!("{stamp}{}", line.log).as_bytes());
             }
-            output::print(&text);
-            // A piece without its line feed is an answer too.
-            if self.follow {
-                io::stdout().lock().flush()
-            } else {
-                Ok(())
+            if self.timestamps {
+                block.extend(line.time.as_bytes());
+                block.push(b' ');
             }
+            block.extend(line.log.as_bytes());
+            if self.follow || block.len() > 60 << 10 {
+                flush(&mut out, &mut block)?;
+            }
+            Ok(())
         };
         let read = logs::read(&container.dir.join("log.jsonl"), &request, &ended, &mut show);
-        read.map_err(|error| {
-            Failure::new(format!(
+        let read = read.and_then(|()| flush(&mut out, &mut block));
+        match read {
+            Ok(()) => Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(output::NOBODY_READS),
+            Err(error) => Err(Failure::new(format!(
                 "the log of {} cannot be read\n  caused by: {error}",
                 self.container
-            ))
-        })?;
-        Ok(0)
+            ))),
+        }
     }
+}
+
+fn flush(out: &mut impl Write, block: &mut Vec<u8>) -> io::Result<()> {
+    out.write_all(block)?;
+    block.clear();
+    out.flush()
 }

@@ -1,6 +1,7 @@
 //! `coil rm`: removes containers.
 
 use clap::Args;
+use coil_engine::{ContainerError, FindError};
 
 use crate::report::Failure;
 use crate::settings::Settings;
@@ -11,8 +12,8 @@ pub struct Rm {
     /// Kill those that run
     #[arg(short, long)]
     force: bool,
-    /// Remove volumes without a name too; there are none
-    #[arg(short, long, hide = true)]
+    /// Remove its volumes without a name too
+    #[arg(short, long)]
     volumes: bool,
     /// The containers' names or ids
     #[arg(required = true, value_name = "CONTAINER")]
@@ -23,9 +24,15 @@ impl Rm {
     /// Removes each and prints the name.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let engine = settings.engine()?;
-        Ok(super::each(&self.containers, settings, |name| {
-            engine.remove(name, self.force)?;
-            Ok(name.to_owned())
+        Ok(super::each_maybe(&self.containers, settings, |name| {
+            match engine.remove_with(name, self.force, self.volumes) {
+                // As Docker has it: what is to be gone by force and is gone is told, and no failure.
+                Err(error @ ContainerError::Find(FindError::Missing(_))) if self.force => {
+                    Failure::from(error).show(None);
+                    Ok(None)
+                }
+                other => other.map(|()| Some(name.to_owned())).map_err(Failure::from),
+            }
         }))
     }
 }

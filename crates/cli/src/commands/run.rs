@@ -11,6 +11,7 @@ use crate::packing;
 use crate::report::Failure;
 use crate::settings::Settings;
 use crate::signals::terminal_size;
+use crate::{detach_keys, signals};
 
 /// Arguments of `coil run`.
 #[derive(Debug, Args)]
@@ -22,6 +23,15 @@ pub struct Run {
     /// Run in the background and print the container's id
     #[arg(short, long)]
     detach: bool,
+    /// Stay with these alone of stdin, stdout and stderr
+    #[arg(short, long, value_name = "STREAM")]
+    attach: Vec<String>,
+    /// The keys that let go of its terminal
+    #[arg(long, value_name = "KEYS", default_value = detach_keys::USUAL)]
+    detach_keys: String,
+    /// Pass signals on; --sig-proxy=false doesn't
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = ArgAction::Set)]
+    sig_proxy: bool,
     #[command(flatten)]
     pub container: ContainerFlags,
     /// Print help; `-h` is the host name, as with Docker
@@ -30,42 +40,82 @@ pub struct Run {
 }
 
 impl Run {
-    /// Starts it, and stays with it unless it is detached.
-    pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
-        let attachment = Attachment {
+    fn attachment(&self) -> Result<Attachment, Failure> {
+        let mut attachment = Attachment {
             interactive: self.container.interactive,
             terminal: self.container.tty,
+            keys: detach_keys::parse(&self.detach_keys)?,
+            ..Attachment::default()
         };
+        if self.attach.is_empty() {
+            return Ok(attachment);
+        }
+        if self.detach {
+            return Err(
+                Failure::new("conflicting options: cannot specify both --attach and --detach")
+                    .help("leave one of them out")
+                    .code(125),
+            );
+        }
+        (attachment.output, attachment.errors) = (false, false);
+        for stream in &self.attach {
+            match stream.to_ascii_lowercase().as_str() {
+                "stdin" => attachment.interactive = true,
+                "stdout" => attachment.output = true,
+                "stderr" => attachment.errors = true,
+                _ => {
+                    return Err(Failure::new(format!(
+                        "invalid argument \"{stream}\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and \
+                         STDERR"
+                    ))
+                    .help("give -a stdout, for example")
+                    .code(125));
+                }
+            }
+        }
+        Ok(attachment)
+    }
+
+    /// Starts it, and stays with it unless it is detached.
+    pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
+        let attachment = self.attachment()?;
         if !self.detach {
-            attach::check_terminal(attachment)?;
+            attach::check_terminal(&attachment)?;
         }
         let mut request = self.container.request(settings)?;
         let engine = settings.engine()?;
         let folder = project_folder(&request.image, &engine, settings);
-        let signals = match folder.is_some() || !self.detach {
+        if folder.is_none() {
+            self.container.prepare(settings, &engine, &request.image)?;
+        }
+        let signals = match folder.is_some() || !self.detach && (self.sig_proxy || self.container.tty) {
             true => Some(packing::take_signals()?),
             false => None,
         };
         if let (Some(folder), Some(signals)) = (folder, &signals) {
             request.image = packing::pack_to_run(settings, &engine, signals, folder, &request)?;
+            self.container.prepare(settings, &engine, &request.image)?;
         }
         let start = StartRequest {
             terminal_size: terminal_size().filter(|_| self.container.tty),
             attach: !self.detach,
         };
         let started = engine.run(&request, &start)?;
+        self.container.write_id(&started.id)?;
         for notice in &started.notices {
             output::error_line(&format!("note: {notice}"));
         }
-        match (&signals, &started.client) {
-            (Some(signals), Some(client)) => {
-                signals.forward(client, attachment.terminal)?;
-                attach::stay(&engine, &started.id, client, attachment, self.container.rm)
-            }
-            _ => {
-                output::line(&started.id);
-                Ok(0)
-            }
+        let Some(client) = started.client.filter(|_| !self.detach) else {
+            output::line(&started.id);
+            return Ok(0);
+        };
+        if let Some(signals) = &signals {
+            let manner = signals::Manner {
+                terminal: attachment.terminal,
+                proxy: self.sig_proxy,
+            };
+            signals.forward(&client, manner)?;
         }
+        attach::stay(&engine, &started.id, &client, &attachment, self.container.rm)
     }
 }

@@ -1,14 +1,13 @@
 //! `coil start`: starts containers that were made, or that have ended.
 
 use clap::Args;
-use coil_engine::StartRequest;
+use coil_engine::{Engine, StartRequest};
 
 use crate::attach::{self, Attachment};
-use crate::output;
-use crate::packing;
 use crate::report::Failure;
 use crate::settings::Settings;
-use crate::signals::terminal_size;
+use crate::signals::{Manner, terminal_size};
+use crate::{detach_keys, output, packing};
 
 /// Arguments of `coil start`.
 #[derive(Debug, Args)]
@@ -19,6 +18,9 @@ pub struct Start {
     /// Pass input on too
     #[arg(short, long)]
     interactive: bool,
+    /// The keys that let go of its terminal
+    #[arg(long, value_name = "KEYS", default_value = detach_keys::USUAL)]
+    detach_keys: String,
     /// The containers' names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -35,10 +37,12 @@ impl Start {
                         .help("start them without -a, then `coil attach` to one"),
                 );
             };
-            return self.stay(settings, &engine, name);
+            return self.stay(&engine, name);
         }
         Ok(super::each(&self.containers, settings, |name| {
-            let started = engine.start(name, &StartRequest::default())?;
+            let started = engine.start(name, &StartRequest::default());
+            // As Docker has it: what doesn't start is 1 here, whatever the reason.
+            let started = started.map_err(|error| Failure::from(error).code(1))?;
             for notice in &started.notices {
                 output::error_line(&format!("note: {notice}"));
             }
@@ -46,28 +50,36 @@ impl Start {
         }))
     }
 
-    fn stay(&self, settings: &Settings, engine: &coil_engine::Engine, name: &str) -> Result<i32, Failure> {
+    fn stay(&self, engine: &Engine, name: &str) -> Result<i32, Failure> {
         let record = engine.container(name)?.record;
         let attachment = Attachment {
             interactive: self.interactive && record.stdin_open,
             terminal: record.terminal,
+            keys: detach_keys::parse(&self.detach_keys)?,
+            ..Attachment::default()
         };
-        attach::check_terminal(attachment)?;
+        attach::check_terminal(&attachment)?;
         let signals = packing::take_signals()?;
         let start = StartRequest {
             terminal_size: terminal_size().filter(|_| record.terminal),
             attach: true,
         };
-        let started = engine.start(name, &start)?;
+        let started = engine
+            .start(name, &start)
+            .map_err(|error| Failure::from(error).code(1))?;
         for notice in &started.notices {
             output::error_line(&format!("note: {notice}"));
         }
         let client = match started.client {
             Some(client) => client,
+            // It runs already.
             None => engine.attach(name)?,
         };
-        signals.forward(&client, attachment.terminal)?;
-        let _ = settings;
-        attach::stay(engine, &started.id, &client, attachment, false)
+        let manner = Manner {
+            terminal: attachment.terminal,
+            proxy: true,
+        };
+        signals.forward(&client, manner)?;
+        attach::stay(engine, &started.id, &client, &attachment, record.auto_remove)
     }
 }

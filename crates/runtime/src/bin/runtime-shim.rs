@@ -55,6 +55,8 @@ fn run_in(args: &[String]) -> i32 {
         terminal: false,
         tty_size: None,
         capabilities: None,
+        privileged: false,
+        ends_with_parent: false,
     };
     let stdio = Stdio3 {
         input: Stdio::null(),

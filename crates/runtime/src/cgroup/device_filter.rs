@@ -4,6 +4,7 @@
 //! `access_type` is the kind of node (1 block, 2 character) and the high half the access (1 mknod, 2 read,
 //! 4 write); 1 allows.
 
+use crate::spec::Devices;
 use coil_sys::privilege::ExtendedInstruction;
 
 const LOAD: u8 = 0x61;
@@ -16,6 +17,9 @@ const JUMP_NOT_EQUAL: u8 = 0x55;
 const EXIT: u8 = 0x95;
 
 const MKNOD: i32 = 1;
+const READ: i32 = 2;
+const WRITE: i32 = 4;
+const BLOCK: i32 = 1;
 const CHARACTER: i32 = 2;
 
 /// Major and minor numbers of character devices; -1 for every minor.
@@ -39,9 +43,11 @@ fn instruction(code: u8, destination: u8, source: u8, offset: i16, value: i32) -
     }
 }
 
-pub(super) fn program() -> Vec<ExtendedInstruction> {
+pub(super) fn program(devices: &Devices) -> Vec<ExtendedInstruction> {
     let (context, result) = (1, 0);
     let (kind, access, major, minor) = (2, 3, 4, 5);
+    // Caller-saved like the others: this program calls nothing.
+    let scratch = 0;
     let mut program = vec![
         instruction(LOAD, kind, context, 0, 0),
         instruction(MOVE_REGISTER, access, kind, 0, 0),
@@ -54,6 +60,30 @@ pub(super) fn program() -> Vec<ExtendedInstruction> {
     let deny = [instruction(MOVE, result, 0, 0, 0), instruction(EXIT, 0, 0, 0, 0)];
     program.push(instruction(JUMP_NOT_EQUAL, access, 0, 2, MKNOD));
     program.extend(allow);
+    for rule in devices.nodes.iter().map(|node| &node.rule).chain(&devices.rules) {
+        // Each comparison that fails jumps behind the rule.
+        let mut checks = vec![(kind, if rule.block { BLOCK } else { CHARACTER })];
+        checks.extend(rule.major.map(|number| (major, number as i32)));
+        checks.extend(rule.minor.map(|number| (minor, number as i32)));
+        let forbidden = [('m', MKNOD), ('r', READ), ('w', WRITE)]
+            .into_iter()
+            .filter(|(letter, _)| !rule.access.contains(*letter))
+            .fold(0, |bits, (_, bit)| bits | bit);
+        let rest = checks.len() as i16 + 3 + 2;
+        for (at, (register, value)) in checks.into_iter().enumerate() {
+            program.push(instruction(
+                JUMP_NOT_EQUAL,
+                register,
+                0,
+                rest - at as i16 - 1,
+                value,
+            ));
+        }
+        program.push(instruction(MOVE_REGISTER, scratch, access, 0, 0));
+        program.push(instruction(AND, scratch, 0, 0, forbidden));
+        program.push(instruction(JUMP_NOT_EQUAL, scratch, 0, 2, 0));
+        program.extend(allow);
+    }
     program.push(instruction(JUMP_EQUAL, kind, 0, 2, CHARACTER));
     program.extend(deny);
     for (allowed_major, allowed_minor) in ALLOWED {

@@ -5,7 +5,7 @@ mod facts;
 mod version1;
 mod version2;
 
-use crate::spec::Limits;
+use crate::spec::{Devices, Limits};
 use coil_sys::process::Cloned;
 use coil_sys::{file, process};
 pub use facts::Facts;
@@ -41,9 +41,43 @@ pub enum CgroupPlan {
     },
 }
 
-/// The plan for a container on this host.
+/// The plan for a container on this host that needs no group for chosen processors.
 pub fn plan(facts: &Facts, id: &str) -> CgroupPlan {
-    facts.plan(id)
+    facts.plan(id).only_for(&Limits::default())
+}
+
+/// The plan for a container with these limits, below a group of the user's where one is named.
+pub fn plan_for(facts: &Facts, parent: &str, id: &str, limits: &Limits) -> CgroupPlan {
+    let plan = match parent.trim_matches('/') {
+        "" => facts.plan(id),
+        _ => plan_below(facts, parent, id),
+    };
+    plan.only_for(limits)
+}
+
+/// The plan for a container below a group of the user's.
+pub fn plan_below(facts: &Facts, parent: &str, id: &str) -> CgroupPlan {
+    let parent = Path::new(parent.trim_matches('/'));
+    let moved = |group: &Path| match group.parent().and_then(Path::parent) {
+        Some(top) => top.join(parent).join(id),
+        None => group.to_owned(),
+    };
+    match facts.plan(id) {
+        CgroupPlan::None { reason } => CgroupPlan::None { reason },
+        CgroupPlan::V1 { controllers } => CgroupPlan::V1 {
+            controllers: controllers
+                .into_iter()
+                .map(|(controller, group)| (controller, moved(&group)))
+                .collect(),
+        },
+        CgroupPlan::V2 {
+            group, controllers, ..
+        } => CgroupPlan::V2 {
+            group: moved(&group),
+            controllers,
+            depth: parent.components().count() + 1,
+        },
+    }
 }
 
 /// Why a control group could not be made.
@@ -157,11 +191,11 @@ impl CgroupPlan {
     }
 
     /// Makes the groups and sets the limits. What [`Limits::check`] complains of is left out.
-    pub fn create(&self, limits: &Limits) -> Result<Entrance, CgroupError> {
+    pub fn create(&self, limits: &Limits, devices: &Devices) -> Result<Entrance, CgroupError> {
         match self {
             CgroupPlan::None { .. } => self.entrance(),
             CgroupPlan::V1 { controllers } => {
-                version1::create(&self.directories(), controllers, limits)?;
+                version1::create(&self.directories(), controllers, limits, devices)?;
                 self.entrance()
             }
             CgroupPlan::V2 {
@@ -169,7 +203,7 @@ impl CgroupPlan {
                 controllers,
                 depth,
             } => {
-                version2::create(group, controllers, *depth, limits)?;
+                version2::create(group, controllers, *depth, limits, devices)?;
                 self.entrance()
             }
         }

@@ -1,7 +1,7 @@
 //! Control groups, version 1: a group in each controller's hierarchy.
 
 use super::{CgroupError, Statistics, field, make, number, write};
-use crate::spec::Limits;
+use crate::spec::{Devices, Limits};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -23,15 +23,23 @@ pub(super) fn create(
     directories: &[&Path],
     controllers: &BTreeMap<String, PathBuf>,
     limits: &Limits,
+    devices: &Devices,
 ) -> Result<(), CgroupError> {
     for directory in directories {
         make(directory)?;
     }
     set(controllers, limits, None)?;
-    if let Some(group) = controllers.get("devices") {
+    if let Some(group) = controllers.get("devices").filter(|_| !devices.all) {
         write(&group.join("devices.deny"), "a")?;
         for device in DEVICES {
             write(&group.join("devices.allow"), device)?;
+        }
+        let number = |number: Option<u32>| number.map_or("*".to_owned(), |number| number.to_string());
+        for rule in devices.nodes.iter().map(|node| &node.rule).chain(&devices.rules) {
+            let kind = if rule.block { "b" } else { "c" };
+            let (major, minor) = (number(rule.major), number(rule.minor));
+            let text = format!("{kind} {major}:{minor} {}", rule.access);
+            write(&group.join("devices.allow"), &text)?;
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Control groups, version 2: one group in the one hierarchy.
 
 use super::{CgroupError, Statistics, device_filter, field, make, number, write};
-use crate::spec::Limits;
+use crate::spec::{Devices, Limits};
 use coil_sys::{file, privilege, process};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,6 +11,7 @@ pub(super) fn create(
     controllers: &BTreeSet<String>,
     depth: usize,
     limits: &Limits,
+    devices: &Devices,
 ) -> Result<(), CgroupError> {
     make(group)?;
     // A controller must be switched on in each group above; the topmost first.
@@ -26,14 +27,14 @@ pub(super) fn create(
         }
     }
     set(group, controllers, limits)?;
-    if process::effective_uid() == 0 && process_is_host_root() {
+    if !devices.all && process::effective_uid() == 0 && process_is_host_root() {
         let failed = |error| CgroupError {
             path: group.to_owned(),
             value: Some("a device filter".to_owned()),
             error,
         };
         let directory = file::open(group, libc::O_RDONLY | libc::O_DIRECTORY).map_err(failed)?;
-        privilege::attach_device_program(directory, &device_filter::program()).map_err(failed)?;
+        privilege::attach_device_program(directory, &device_filter::program(devices)).map_err(failed)?;
     }
     Ok(())
 }

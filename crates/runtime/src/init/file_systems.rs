@@ -3,7 +3,7 @@
 use super::root::Root;
 use crate::cgroup::CgroupPlan;
 use crate::failure::{Failure, Stage};
-use crate::spec::ContainerSpec;
+use crate::spec::{ContainerSpec, DeviceNode};
 use coil_sys::file::{self, magic};
 use coil_sys::mount::{self, NewFileSystem, attribute};
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Mounts the layers, with the container's own on top, and puts them in this mount namespace.
-pub(super) fn root(spec: &ContainerSpec) -> Result<Root, Failure> {
+pub(crate) fn root(spec: &ContainerSpec) -> Result<Root, Failure> {
     let place = spec.container_dir.join("rootfs");
     let target = file::open(&place, libc::O_PATH | libc::O_DIRECTORY).stage(STAGE, place.display())?;
     match overlay(spec)? {
@@ -166,8 +166,8 @@ fn expect_magic(fd: &OwnedFd, expected: i64, path: &str) -> Result<(), Failure> 
 }
 
 /// Mounts sysfs, read-only; where the network is the host's, a user has a copy of the host's mount.
-pub(super) fn sys(root: &Root) -> Result<(), Failure> {
-    let read_only = SAFE | attribute::READ_ONLY;
+pub(super) fn sys(root: &Root, writable: bool) -> Result<(), Failure> {
+    let read_only = SAFE | if writable { 0 } else { attribute::READ_ONLY };
     let sys = new("sysfs", &[], read_only).or_else(|_| {
         let sys = mount::clone_tree(Path::new("/sys"), true)?;
         mount::set_attributes(&sys, read_only, true)?;
@@ -178,9 +178,9 @@ pub(super) fn sys(root: &Root) -> Result<(), Failure> {
 }
 
 /// Mounts the container's view of its control groups, read-only.
-pub(super) fn control_groups(root: &Root, plan: &CgroupPlan) -> Result<(), Failure> {
+pub(super) fn control_groups(root: &Root, plan: &CgroupPlan, writable: bool) -> Result<(), Failure> {
     let what = "cannot mount control groups";
-    let read_only = SAFE | attribute::READ_ONLY;
+    let read_only = SAFE | if writable { 0 } else { attribute::READ_ONLY };
     match plan {
         CgroupPlan::None { .. } => Ok(()),
         CgroupPlan::V2 { .. } => {
@@ -235,6 +235,7 @@ pub(super) fn devices(
     spec: &ContainerSpec,
     terminals: OwnedFd,
     console: Option<&OwnedFd>,
+    shared_memory: Option<OwnedFd>,
 ) -> Result<Devices, Failure> {
     let what = "cannot make /dev";
     let options = [("mode", "0755"), ("size", "64k")];
@@ -256,7 +257,10 @@ pub(super) fn devices(
     };
     below("pts", &terminals).stage(STAGE, "cannot mount /dev/pts")?;
     let size = spec.limits.shm_size.to_string();
-    let shared = memory(&[("mode", "1777"), ("size", &size)], SAFE).stage(STAGE, "/dev/shm")?;
+    let shared = match shared_memory {
+        Some(tree) => tree,
+        None => memory(&[("mode", "1777"), ("size", &size)], SAFE).stage(STAGE, "/dev/shm")?,
+    };
     below("shm", &shared).stage(STAGE, "cannot mount /dev/shm")?;
     // A kernel may be built without message queues.
     if let Ok(queues) = new("mqueue", &[], SAFE) {
@@ -271,6 +275,10 @@ pub(super) fn devices(
             mount::place(mount::clone_tree_fd(console, false)?, target)
         };
         place().stage(STAGE, "cannot make /dev/console")?;
+    }
+    for device in &spec.devices.nodes {
+        more_node(&dev, device, spec.id_map.is_identity())
+            .stage(STAGE, format_args!("cannot make {}", device.path))?;
     }
     let null =
         file::open_at(&dev, Path::new("null"), libc::O_PATH | libc::O_NOFOLLOW, 0).stage(STAGE, what)?;
@@ -291,5 +299,55 @@ fn node(dev: &OwnedFd, name: &str, number: (u32, u32), may_make: bool) -> io::Re
     mount::place(
         mount::clone_tree_fd(&host, false)?,
         file::open_at(dev, path, libc::O_PATH, 0)?,
+    )
+}
+
+/// A device that was asked for. One that every container has stays as it is.
+fn more_node(dev: &OwnedFd, device: &DeviceNode, may_make: bool) -> io::Result<()> {
+    let Ok(path) = Path::new(&device.path).strip_prefix("/dev") else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not below /dev",
+        ));
+    };
+    let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let mut directory = dev.try_clone()?;
+    for part in folder.components() {
+        let part = Path::new(part.as_os_str());
+        match file::mkdir_at(&directory, part, 0o755) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        directory = file::open_at(&directory, part, flags, 0)?;
+    }
+    let name = Path::new(name);
+    let (major, minor) = (device.rule.major.unwrap_or(0), device.rule.minor.unwrap_or(0));
+    if may_make {
+        let kind = if device.rule.block {
+            libc::S_IFBLK
+        } else {
+            libc::S_IFCHR
+        };
+        match file::mknod_at(&directory, name, kind | device.mode, major, minor) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            other => other?,
+        }
+        return match device.owner {
+            (0, 0) => Ok(()),
+            (uid, gid) => file::change_owner_at(&directory, name, uid, gid),
+        };
+    }
+    let host = file::open(&device.source, libc::O_PATH | libc::O_NOFOLLOW)?;
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
+    match file::open_at(&directory, name, flags, 0o666) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        other => drop(other?),
+    }
+    mount::place(
+        mount::clone_tree_fd(&host, false)?,
+        file::open_at(&directory, name, libc::O_PATH, 0)?,
     )
 }

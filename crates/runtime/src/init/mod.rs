@@ -1,17 +1,19 @@
 //! A container's first process: from a clone of the monitor to the user's program.
 
 pub(crate) mod file_systems;
-mod mounts;
+pub(crate) mod mounts;
 pub(crate) mod root;
+mod shared;
 
 use crate::cgroup::{CgroupPlan, Entrance};
 use crate::failure::{Failure, Stage};
 use crate::program::{Confinement, Standard};
-use crate::spec::ContainerSpec;
+use crate::spec::{ContainerSpec, Namespace};
 use coil_sys::mount::{self, attribute, propagation};
 use coil_sys::privilege::Instruction;
 use coil_sys::{file, process};
 use root::Root;
+pub(crate) use shared::Shared;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -23,6 +25,8 @@ pub(crate) struct Prepared<'a> {
     pub entrance: Option<Entrance>,
     /// The network namespace of another container to join.
     pub network: Option<OwnedFd>,
+    /// Other namespaces that it shares with somebody.
+    pub shared: Shared,
     pub filter: Option<Vec<Instruction>>,
     /// The container's devpts, not placed yet.
     pub terminals: OwnedFd,
@@ -40,7 +44,12 @@ pub(crate) fn namespaces(spec: &ContainerSpec) -> i32 {
     } else {
         0
     };
-    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | network
+    let own = |namespace: Namespace, flag: i32| if namespace == Namespace::Own { flag } else { 0 };
+    libc::CLONE_NEWNS
+        | own(spec.pid, libc::CLONE_NEWPID)
+        | own(spec.ipc, libc::CLONE_NEWIPC)
+        | own(spec.uts, libc::CLONE_NEWUTS)
+        | network
 }
 
 /// Becomes the container's program; comes back never.
@@ -63,6 +72,7 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
         spec,
         entrance,
         network,
+        shared,
         filter,
         terminals,
         standard,
@@ -74,6 +84,7 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
             .enter()
             .stage("control groups", "cannot enter the control group")?;
     }
+    let memory = shared.enter(spec)?;
     if let Some(network) = network {
         process::setns(network, libc::CLONE_NEWNET)
             .stage("network", "cannot join the container's network")?;
@@ -88,20 +99,30 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
     mount::set_propagation_below(Path::new("/"), propagation::SLAVE).stage("mounts", "/")?;
     let root = file_systems::root(spec)?;
     let proc = file_systems::proc(&root)?;
-    let devices = file_systems::devices(&root, spec, terminals, standard.terminal())?;
-    file_systems::sys(&root)?;
-    if !matches!(spec.cgroup, CgroupPlan::None { .. }) {
+    let devices = file_systems::devices(&root, spec, terminals, standard.terminal(), memory)?;
+    file_systems::sys(&root, spec.writable_system)?;
+    if !matches!(spec.cgroup, CgroupPlan::None { .. }) && spec.cgroup_namespace == Namespace::Own {
         process::unshare(libc::CLONE_NEWCGROUP)
             .stage("control groups", "cannot make a control group namespace")?;
     }
-    file_systems::control_groups(&root, &spec.cgroup)?;
+    file_systems::control_groups(&root, &spec.cgroup, spec.writable_system)?;
     mounts::name_files(&root, spec)?;
     mounts::user_mounts(&root, &spec.mounts)?;
 
     if spec.network.makes_namespace() {
         crate::network::raise_loopback().map_err(|error| Failure::new("network", &error, &error.source))?;
     }
-    process::set_hostname(&spec.hostname).stage("init", "cannot set the host name")?;
+    if spec.uts == Namespace::Own {
+        process::set_hostname(&spec.hostname).stage("init", "cannot set the host name")?;
+        if !spec.domainname.is_empty() {
+            process::set_domainname(&spec.domainname).stage("init", "cannot set the domain name")?;
+        }
+    }
+    if let Some(score) = spec.oom_score_adj {
+        // Below what it was only the host's root may go.
+        std::fs::write("/proc/self/oom_score_adj", score.to_string())
+            .stage("init", format_args!("cannot set the OOM score {score}"))?;
+    }
     kernel_settings(&proc, spec)?;
     mounts::protect(&root, &spec.readonly_paths)?;
     mounts::hide(&root, spec, &devices)?;
@@ -131,6 +152,7 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
         rlimits: &spec.rlimits,
         guard: Some(&go),
         ends_with_parent: true,
+        init: spec.init,
     }
     .run(&spec.args, &spec.env)
 }
@@ -195,8 +217,7 @@ fn is_namespaced(key: &str, spec: &ContainerSpec) -> bool {
         "kernel.shmmni",
         "kernel.shm_rmid_forced",
     ];
-    IPC.contains(&key)
-        || key.starts_with("fs.mqueue.")
+    (IPC.contains(&key) || key.starts_with("fs.mqueue.")) && spec.ipc == Namespace::Own
         || key == "kernel.domainname"
         || key.starts_with("net.") && spec.network.makes_namespace()
 }

@@ -4,9 +4,10 @@ use super::file_systems::{Devices, memory};
 use super::root::Root;
 use crate::failure::{Failure, Stage};
 use crate::hidden_paths::MASKED_OF_EACH_PROCESSOR;
+use crate::network::NetworkSpec;
 use crate::spec::{ContainerSpec, Mount, MountKind};
 use coil_sys::file;
-use coil_sys::mount::{self, attribute, propagation};
+use coil_sys::mount::{self, NewFileSystem, attribute, propagation};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -16,11 +17,16 @@ const STAGE: &str = "mounts";
 /// Files of `/etc` that the container's directory holds, bound when they are there.
 const NAME_FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
-pub(super) fn name_files(root: &Root, spec: &ContainerSpec) -> Result<(), Failure> {
+pub(crate) fn name_files(root: &Root, spec: &ContainerSpec) -> Result<(), Failure> {
+    let directory = match &spec.network {
+        // Who shares another's network shares its names.
+        NetworkSpec::Container(other) => &other.container_dir,
+        _ => &spec.container_dir,
+    };
     for name in NAME_FILES {
         let inside = Path::new("/etc").join(name);
         let asked = spec.mounts.iter().any(|m| Path::new(&m.destination) == inside);
-        let source = spec.container_dir.join(name);
+        let source = directory.join(name);
         if asked || !source.exists() {
             continue;
         }
@@ -32,7 +38,7 @@ pub(super) fn name_files(root: &Root, spec: &ContainerSpec) -> Result<(), Failur
 }
 
 /// Mounts what the user asked for, the shallower first, so that none hides another by accident.
-pub(super) fn user_mounts(root: &Root, mounts: &[Mount]) -> Result<(), Failure> {
+pub(crate) fn user_mounts(root: &Root, mounts: &[Mount]) -> Result<(), Failure> {
     let mut mounts: Vec<&Mount> = mounts.iter().collect();
     mounts.sort_by_key(|m| Path::new(&m.destination).components().count());
     mounts.into_iter().try_for_each(|mount| user_mount(root, mount))
@@ -54,10 +60,14 @@ fn user_mount(root: &Root, mount: &Mount) -> Result<(), Failure> {
     let what = format!("cannot mount on {}", mount.destination);
     let destination = Path::new(&mount.destination);
     match &mount.kind {
-        MountKind::Bind { source } => {
+        MountKind::Bind { source } | MountKind::Within { folder: source, .. } => {
             let recursive = !has("bind");
             let described = || format!("cannot mount {}", source.display());
-            let tree = mount::clone_tree(source, recursive).stage(STAGE, described())?;
+            let tree = match &mount.kind {
+                MountKind::Within { folder, path } => within(folder, path, recursive),
+                _ => mount::clone_tree(source, recursive),
+            };
+            let tree = tree.stage(STAGE, described())?;
             let spread = if has("shared") || has("rshared") {
                 propagation::SHARED
             } else if has("slave") || has("rslave") {
@@ -81,6 +91,15 @@ fn user_mount(root: &Root, mount: &Mount) -> Result<(), Failure> {
             let target = target.stage(STAGE, &what)?;
             mount::place(&tree, target).stage(STAGE, format_args!("{} on {}", described(), mount.destination))
         }
+        MountKind::FileSystem { kind, device, data } => {
+            let described = || format!("cannot mount {device} on {}", mount.destination);
+            if mount.read_only {
+                attributes |= attribute::READ_ONLY;
+            }
+            let place = root.directory(destination).stage(STAGE, &what)?;
+            let tree = file_system(kind, device, data, attributes).stage(STAGE, described())?;
+            mount::place(&tree, place).stage(STAGE, described())
+        }
         MountKind::Tmpfs { size, mode } => {
             for (option, bit) in [
                 ("suid", attribute::NO_SUID),
@@ -93,6 +112,8 @@ fn user_mount(root: &Root, mount: &Mount) -> Result<(), Failure> {
             let size = size.map(|size| size.to_string());
             let mut options = vec![("mode", mode.as_str())];
             options.extend(size.as_deref().map(|size| ("size", size)));
+            let more = mount.options.iter().filter_map(|option| option.split_once('='));
+            options.extend(more);
             let target = root.directory(destination).stage(STAGE, &what)?;
             let tree = memory(&options, attributes).stage(STAGE, &what)?;
             mount::place(&tree, target).stage(STAGE, &what)?;
@@ -102,6 +123,36 @@ fn user_mount(root: &Root, mount: &Mount) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// A copy of what a path below a folder leads to, resolved by the kernel inside it.
+fn within(folder: &Path, path: &str, recursive: bool) -> io::Result<OwnedFd> {
+    let folder = Root::new(file::open(folder, libc::O_PATH | libc::O_DIRECTORY)?);
+    mount::clone_tree_fd(folder.name(Path::new(path))?, recursive)
+}
+
+/// A new file system of any type, by its options as `mount -o` takes them.
+fn file_system(kind: &str, device: &str, data: &str, attributes: u64) -> io::Result<OwnedFd> {
+    let new = NewFileSystem::open(kind)?;
+    let told = |error: io::Error| match new.complaint() {
+        Some(text) => io::Error::new(error.kind(), format!("{error} ({text})")),
+        None => error,
+    };
+    new.set("source", device).map_err(told)?;
+    let mut attributes = attributes;
+    for option in data.split(',').filter(|option| !option.is_empty()) {
+        match (option, option.split_once('=')) {
+            ("ro", _) => attributes |= attribute::READ_ONLY,
+            ("nosuid", _) => attributes |= attribute::NO_SUID,
+            ("nodev", _) => attributes |= attribute::NO_DEV,
+            ("noexec", _) => attributes |= attribute::NO_EXEC,
+            ("noatime", _) => attributes |= attribute::NO_ACCESS_TIME,
+            ("rw" | "defaults" | "suid" | "dev" | "exec" | "atime" | "relatime", _) => {}
+            (_, Some((key, value))) => new.set(key, value).map_err(told)?,
+            (flag, None) => new.flag(flag).map_err(told)?,
+        }
+    }
+    new.mount(attributes).map_err(told)
 }
 
 /// Hides paths: an empty directory over a directory, `/dev/null` over a file. What isn't there needs no hiding.

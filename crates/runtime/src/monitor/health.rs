@@ -64,7 +64,7 @@ impl Health {
             terminal: false,
             tty_size: None,
             capabilities: None,
-            no_new_privileges: false,
+            privileged: false,
             ends_with_parent: true,
         };
         // Not in the arguments, which everybody on the host may read.

@@ -5,8 +5,7 @@ use crate::cgroup::Entrance;
 use crate::failure::{Failure, Stage};
 use crate::init::{self, Prepared, file_systems};
 use crate::program::Standard;
-use crate::seccomp;
-use crate::spec::{ContainerSpec, SeccompPolicy};
+use crate::spec::ContainerSpec;
 use coil_sys::process::Cloned;
 use coil_sys::{file, process, terminal};
 use std::io::Read;
@@ -39,14 +38,11 @@ pub(super) struct Running {
 /// From a spec to a program that runs.
 pub(super) fn start(spec: &ContainerSpec, kept: &mut Option<Networking>) -> Result<Running, Failure> {
     let networking = kept.insert(Networking::prepare(spec)?);
-    let entrance = spec.cgroup.create(&spec.limits).map_err(|error| {
+    let entrance = spec.cgroup.create(&spec.limits, &spec.devices).map_err(|error| {
         let source = &error.error;
         Failure::new("control groups", &error, source)
     })?;
-    let filter = match spec.seccomp {
-        SeccompPolicy::Default => Some(seccomp::default_filter(spec.capability_set())),
-        SeccompPolicy::Unconfined => None,
-    };
+    let filter = spec.seccomp.filter(spec.capability_set());
     clone(spec, entrance, filter, networking)
 }
 
@@ -63,9 +59,14 @@ fn clone(
     let (reports, report) = pipe()?;
     let (streams, standard) = streams(spec, &terminals)?;
     let network = networking::shared_namespace(spec)?;
-    let (cloned, outside) = entrance
-        .clone_process(init::namespaces(spec))
-        .stage("namespaces", "cannot make namespaces")?;
+    let shared = init::Shared::open(spec)?;
+    // Whose processes a child sees is settled before it is cloned.
+    let own = shared.enter_pid()?;
+    let cloned = entrance.clone_process(init::namespaces(spec));
+    if let (Some(own), Ok((Cloned::Parent { .. }, _)) | Err(_)) = (&own, &cloned) {
+        process::setns(own, libc::CLONE_NEWPID).stage("namespaces", "cannot leave the other's processes")?;
+    }
+    let (cloned, outside) = cloned.stage("namespaces", "cannot make namespaces")?;
     match cloned {
         Cloned::Child => {
             drop((streams, guard, reports));
@@ -73,6 +74,7 @@ fn clone(
                 spec,
                 entrance: outside.then_some(entrance),
                 network,
+                shared,
                 filter,
                 terminals,
                 standard,

@@ -102,7 +102,7 @@ impl Service {
         if let Some(forwarder) = &networking.forwarder {
             let _ = self.poll.add(forwarder, ready::READ, PORTS);
         }
-        networking.listen_for_names(&self.poll);
+        networking.listen(&self.poll);
     }
 
     fn until_end(&mut self, networking: &mut Networking) -> Ended {

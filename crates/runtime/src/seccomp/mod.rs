@@ -6,6 +6,7 @@
 mod check;
 mod numbers;
 mod policy;
+mod profile;
 mod program;
 
 use crate::capabilities::CapabilitySet;
@@ -14,6 +15,8 @@ use numbers::NUMBERS;
 use policy::{RULES, Rule, Verdict, When};
 use program::{Assembler, MACHINE, NUMBER, Span, search};
 use std::collections::BTreeMap;
+
+pub use profile::compile;
 
 /// A machine whose call numbers are known, with the kernel's `AUDIT_ARCH_*` number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

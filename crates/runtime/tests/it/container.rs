@@ -166,6 +166,8 @@ impl Container {
             terminal: false,
             tty_size: None,
             capabilities: None,
+            privileged: false,
+            ends_with_parent: false,
         }
     }
 
