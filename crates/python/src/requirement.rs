@@ -92,7 +92,7 @@ pub fn parse_requirement(text: &str) -> Result<Requirement, RequirementError> {
     }
     if let Some((start, end)) = open_end(text) {
         return Err(RequirementError {
-            message: format!("Package name must end with an alphanumeric character, not '{end}'"),
+            message: format!("a name must end with a letter or a digit, not '{end}'"),
             start,
             len: 1,
         });
@@ -113,18 +113,39 @@ pub fn parse_requirement(text: &str) -> Result<Requirement, RequirementError> {
     })
 }
 
-/// Where a name ends with what no name ends with: the parser takes it for one of its own mistakes.
+/// Where a name, or one of the extras behind it, ends with what no name ends with: the parser takes that for a mistake of its own.
 fn open_end(text: &str) -> Option<(usize, char)> {
-    let before = text.len() - text.trim_start().len();
     let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    let name = text[before..].split(|c: char| !in_name(c)).next()?;
-    let last = name
-        .chars()
-        .next_back()
-        .filter(|last| !last.is_ascii_alphanumeric())?;
+    let end_of = |from: usize| {
+        let rest = &text[from..];
+        from + rest.find(|c: char| !in_name(c)).unwrap_or(rest.len())
+    };
+    let last_of = |from: usize, end: usize| {
+        let last = text[from..end].chars().next_back();
+        let open = last.filter(|last| !last.is_ascii_alphanumeric());
+        open.map(|last| (end - 1, last))
+    };
+    let start = text.len() - text.trim_start().len();
     // A path begins with a dot.
-    name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        .then_some((before + name.len() - 1, last))
+    if !text[start..].starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let end = end_of(start);
+    if let Some(found) = last_of(start, end) {
+        return Some(found);
+    }
+    let rest = text[end..].trim_start();
+    let extras = rest.strip_prefix('[')?.split(']').next()?;
+    let mut at = text.len() - rest.len() + 1;
+    let until = at + extras.len();
+    while at < until {
+        let end = end_of(at);
+        if let Some(found) = last_of(at, end) {
+            return Some(found);
+        }
+        at = end + text[end..].chars().next().map_or(1, char::len_utf8);
+    }
+    None
 }
 
 /// The address of a direct reference.
@@ -151,4 +172,26 @@ pub fn short(requirement: &Requirement) -> String {
         None => {}
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_an_open_end_are_errors() {
+        for (text, start) in [
+            ("st. >=1", 2),
+            (" a-[x]", 2),
+            ("z[m2.", 4),
+            ("z [a, m2_ ]>1", 8),
+            ("z[a,é.]", 6),
+        ] {
+            let error = parse_requirement(text).expect_err(text);
+            assert_eq!(error.start, start, "{text}: {error}");
+        }
+        for text in ["a.b-c[x.y,z]>=1.0", "a", "a[ x ] ; extra == 'y'"] {
+            assert!(parse_requirement(text).is_ok(), "{text}");
+        }
+    }
 }

@@ -126,7 +126,7 @@ fn mistakes() {
         ),
         (
             "six\nst. >=1\n",
-            "error: `st. >=1` is not a valid requirement (PEP 508)\n  --> requirements.txt:2:3\n   |\n 2 | st. >=1\n   |   ^ Package name must end with an alphanumeric character, not '.'",
+            "error: `st. >=1` is not a valid requirement (PEP 508)\n  --> requirements.txt:2:3\n   |\n 2 | st. >=1\n   |   ^ a name must end with a letter or a digit, not '.'",
         ),
         (
             "a==1 --hash=sha256:aa\n",
