@@ -238,12 +238,46 @@ pub(crate) fn remove_container(spec: &ContainerSpec) -> io::Result<()> {
             _ => {}
         }
     }
+    for volume in &spec.own_volumes {
+        remove_volume(volume, directory)?;
+    }
     for entry in std::fs::read_dir(directory)?.flatten() {
         if entry.file_name() != "state.json" && entry.file_type().is_ok_and(|t| !t.is_dir()) {
             std::fs::remove_file(entry.path())?;
         }
     }
     std::fs::remove_dir_all(directory)
+}
+
+/// Removes a volume without a name, unless another container has it too.
+///
+/// Its name is 64 random digits, and stands in the record of each container that has it.
+fn remove_volume(volume: &Path, directory: &Path) -> io::Result<()> {
+    let (Some(name), Some(volumes)) = (volume.file_name().and_then(|name| name.to_str()), volume.parent())
+    else {
+        return Ok(());
+    };
+    // Whoever gives a volume to a container holds this too.
+    let lock = match std::fs::File::open(volumes) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    lock.lock()?;
+    let others = directory.parent().into_iter().flat_map(std::fs::read_dir);
+    for other in others
+        .flatten()
+        .flatten()
+        .filter(|other| other.path() != *directory)
+    {
+        let record = std::fs::read_to_string(other.path().join("config.json"));
+        if record.is_ok_and(|text| text.contains(name)) {
+            return Ok(());
+        }
+    }
+    match std::fs::remove_dir_all(volume) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Gives up a container's names.
