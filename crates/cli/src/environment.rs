@@ -29,6 +29,11 @@ impl Environment {
         }
     }
 
+    /// Sets a variable, as a flag that stands for it does.
+    pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
+        self.variables.insert(name.into(), value.into());
+    }
+
     /// All variables, for a program that is started with them.
     pub fn all(&self) -> Vec<(OsString, OsString)> {
         let pairs = self.variables.iter();

@@ -24,6 +24,27 @@ pub fn human_size(bytes: u64) -> String {
     text + UNITS[unit]
 }
 
+/// Bytes in binary units with four digits: `444KiB`, `23.54GiB`.
+pub fn binary_size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let whole = format!("{value:.0}").len();
+    let decimals = if unit == 0 {
+        0
+    } else {
+        4_usize.saturating_sub(whole)
+    };
+    let mut text = format!("{value:.decimals$}");
+    if text.contains('.') {
+        text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
+    }
+    text + UNITS[unit]
+}
+
 /// Bytes of `64m`, `1.5g`, `512k`, `100b` or `1048576`; the units are binary, as with Docker's `--memory`.
 pub fn memory(text: &str) -> Option<u64> {
     let lower = text.trim().to_ascii_lowercase();
@@ -90,6 +111,18 @@ mod tests {
             (1_020_000_000, "1.02GB"),
         ] {
             assert_eq!(human_size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn binary_sizes_have_four_digits() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (444 << 10, "444KiB"),
+            (1_500_000, "1.431MiB"),
+            (25_276_000_000, "23.54GiB"),
+        ] {
+            assert_eq!(binary_size(bytes), text);
         }
     }
 

@@ -8,7 +8,10 @@ use std::path::Path;
 use coil_build::PackError;
 use coil_build::stand_in::StandInError;
 use coil_engine::bills::BillError;
+use coil_engine::container_filter::FilterError;
+use coil_engine::image_filter::ImageFilterError;
 use coil_engine::images::ImageError;
+use coil_engine::networks::NetworksError;
 use coil_engine::pull::PullFailure;
 use coil_engine::{ContainerError, ExecError, FindError, RunError};
 use coil_python::{Diagnostic, Problem};
@@ -87,6 +90,12 @@ impl Failure {
     pub fn code(mut self, code: i32) -> Self {
         self.code = code;
         self
+    }
+
+    /// The exit code that it leads to.
+    #[cfg(test)]
+    pub fn exit_code(&self) -> i32 {
+        self.code
     }
 
     /// The text without the data root.
@@ -187,6 +196,24 @@ impl From<BillError> for Failure {
     }
 }
 
+impl From<NetworksError> for Failure {
+    fn from(error: NetworksError) -> Self {
+        Self::of(&error).maybe_help(error.help())
+    }
+}
+
+impl From<FilterError> for Failure {
+    fn from(error: FilterError) -> Self {
+        Self::of(&error).maybe_help(error.help())
+    }
+}
+
+impl From<ImageFilterError> for Failure {
+    fn from(error: ImageFilterError) -> Self {
+        Self::of(&error).maybe_help(error.help())
+    }
+}
+
 impl From<FindError> for Failure {
     fn from(error: FindError) -> Self {
         Self::of(&error).help(error.help())
@@ -217,6 +244,9 @@ impl From<RunError> for Failure {
         let help = error.help().or_else(|| {
             let text = match &error {
                 RunError::BadName(_) => "give a name such as `web-1`, or none and one is made up",
+                RunError::Wish(_) => {
+                    "`coil run --help` shows what --network, --ip, --dns, --add-host and the like take"
+                }
                 RunError::Publish(_) => "give -p HOST_PORT:CONTAINER_PORT, such as -p 8000:8000",
                 RunError::Mount(_) => "give -v HOST_PATH:CONTAINER_PATH[:ro], such as -v ./data:/data",
                 RunError::User(_) => {

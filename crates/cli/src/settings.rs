@@ -20,6 +20,7 @@ pub struct Settings {
     root: PathBuf,
     default_root: bool,
     program: PathBuf,
+    as_docker: bool,
 }
 
 impl Settings {
@@ -35,7 +36,20 @@ impl Settings {
             root,
             default_root,
             program,
+            as_docker: false,
         })
+    }
+
+    /// The same, with the name that coil was called by.
+    #[must_use]
+    pub fn called(mut self, as_docker: bool) -> Self {
+        self.as_docker = as_docker;
+        self
+    }
+
+    /// Whether coil was called as `docker`.
+    pub fn as_docker(&self) -> bool {
+        self.as_docker
     }
 
     /// The environment variables.

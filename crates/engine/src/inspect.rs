@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use coil_oci::timestamp;
 use coil_runtime::ports::PortMapping;
-use coil_runtime::state::Status;
+use coil_runtime::state::{HEALTH_LOG, Status};
 use serde_json::{Value, json};
 
 use crate::Engine;
-use crate::record::Container;
+use crate::inspect_host::host_config;
+use crate::record::{Container, ContainerRecord};
 
 /// Docker's time for what never was.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -36,6 +37,31 @@ pub fn port_table(bound: &[PortMapping]) -> BTreeMap<String, Vec<(String, u16)>>
     table
 }
 
+/// Its health with the last results, null where it isn't looked after.
+fn health(container: &Container) -> Value {
+    let Some(health) = &container.state.health else {
+        return Value::Null;
+    };
+    let path = container.dir.join(HEALTH_LOG);
+    let log: Value = std::fs::read(path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_else(|| json!([]));
+    json!({ "Status": health.status.name(), "FailingStreak": health.failing_streak, "Log": log })
+}
+
+pub(crate) fn or_null<T: serde::Serialize>(list: &[T]) -> Value {
+    if list.is_empty() { Value::Null } else { json!(list) }
+}
+
+/// The signal's name, where somebody chose one.
+fn stop_signal(record: &ContainerRecord) -> String {
+    match record.options.stop_signal.as_str() {
+        "" => "SIGTERM".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
 impl Engine {
     /// A container as `docker inspect` shows it.
     pub fn inspect_container(&self, container: &Container) -> Value {
@@ -44,7 +70,15 @@ impl Engine {
         let running = state.status.is_live();
         let created = timestamp::nanoseconds(Duration::new(record.created.0, record.created.1));
         let bindings = |table: BTreeMap<String, Vec<(String, u16)>>| -> Value {
-            let side = |(ip, port): (String, u16)| json!({ "HostIp": ip, "HostPort": port.to_string() });
+            let side = |(ip, port): (String, u16)| {
+                // None was asked for: any free one.
+                let port = if port == 0 {
+                    String::new()
+                } else {
+                    port.to_string()
+                };
+                json!({ "HostIp": ip, "HostPort": port })
+            };
             table
                 .into_iter()
                 .map(|(key, places)| (key, places.into_iter().map(side).collect::<Value>()))
@@ -62,7 +96,27 @@ impl Engine {
             .iter()
             .map(|port| (port.clone(), json!({})))
             .collect();
-        let address = state.networks.first().map(|network| network.address.to_string());
+        let networks = self.network_places(container);
+        // What stands beside the networks is that of the bridge network, as Docker has it from its first days.
+        let default = networks["bridge"].clone();
+        let of_default = |name: &str, other: &str| default[name].as_str().unwrap_or(other).to_owned();
+        let mut ports = json!({});
+        if running {
+            for port in &record.exposed {
+                ports[port] = Value::Null;
+            }
+            if let (Value::Object(all), Value::Object(bound)) =
+                (&mut ports, bindings(port_table(&state.ports)))
+            {
+                all.extend(bound);
+            }
+        }
+        let lower: Vec<String> = record
+            .diff_ids
+            .iter()
+            .rev()
+            .map(|layer| self.store.snapshot_tree(layer).display().to_string())
+            .collect();
         json!({
             "Id": record.id,
             "Created": created,
@@ -80,6 +134,7 @@ impl Engine {
                 "Error": state.error,
                 "StartedAt": or_never(&state.started_at),
                 "FinishedAt": or_never(&state.finished_at),
+                "Health": health(container),
             },
             "Image": record.image_id,
             "ResolvConfPath": container.dir.join("resolv.conf"),
@@ -88,34 +143,66 @@ impl Engine {
             "LogPath": container.dir.join("log.jsonl"),
             "Name": format!("/{}", record.name),
             "RestartCount": state.restarts,
+            "Driver": "overlay2",
             "Platform": "linux",
-            "HostConfig": {
-                "Binds": record.binds,
-                "NetworkMode": record.network,
-                "PortBindings": bindings(asked),
-                "AutoRemove": record.auto_remove,
-                "Memory": record.limits.memory.unwrap_or(0),
-                "NanoCpus": record.limits.cpus_milli.unwrap_or(0) * 1_000_000,
-                "RestartPolicy": { "Name": record.restart.name(), "MaximumRetryCount": record.restart.most() },
+            "MountLabel": "",
+            "ProcessLabel": "",
+            "AppArmorProfile": "",
+            "ExecIDs": null,
+            "HostConfig": host_config(record, bindings(asked)),
+            "GraphDriver": {
+                "Data": {
+                    "ID": record.id,
+                    "LowerDir": lower.join(":"),
+                    "MergedDir": container.dir.join("rootfs"),
+                    "UpperDir": container.dir.join("upper"),
+                    "WorkDir": container.dir.join("work"),
+                },
+                "Name": "overlay2",
             },
+            "Mounts": crate::volumes::inspect(&record.points),
             "Config": {
                 "Hostname": record.hostname,
+                "Domainname": record.options.domainname,
                 "User": record.user,
+                "AttachStdin": false,
+                "AttachStdout": false,
+                "AttachStderr": false,
                 "ExposedPorts": exposed,
                 "Tty": record.terminal,
                 "OpenStdin": record.stdin_open,
+                "StdinOnce": false,
                 "Env": record.env,
-                "Cmd": record.command,
+                "Cmd": or_null(&record.command),
+                "Healthcheck": record.health,
                 "Image": record.image,
+                "Volumes": null,
                 "WorkingDir": record.cwd,
-                "Entrypoint": if record.entrypoint.is_empty() { Value::Null } else { json!(record.entrypoint) },
+                "Entrypoint": or_null(&record.entrypoint),
+                "OnBuild": null,
                 "Labels": record.labels,
-                "StopSignal": record.stop_signal.to_string(),
+                "StopSignal": stop_signal(record),
                 "StopTimeout": record.stop_timeout,
             },
             "NetworkSettings": {
-                "Ports": bindings(port_table(&state.ports)),
-                "IPAddress": address.unwrap_or_default(),
+                "Bridge": "",
+                "SandboxID": if running { record.id.as_str() } else { "" },
+                "SandboxKey": if running { format!("/proc/{}/ns/net", state.pid) } else { String::new() },
+                "Ports": ports,
+                "HairpinMode": false,
+                "LinkLocalIPv6Address": "",
+                "LinkLocalIPv6PrefixLen": 0,
+                "SecondaryIPAddresses": null,
+                "SecondaryIPv6Addresses": null,
+                "EndpointID": of_default("EndpointID", ""),
+                "Gateway": of_default("Gateway", ""),
+                "GlobalIPv6Address": of_default("GlobalIPv6Address", ""),
+                "GlobalIPv6PrefixLen": default["GlobalIPv6PrefixLen"].as_u64().unwrap_or(0),
+                "IPAddress": of_default("IPAddress", ""),
+                "IPPrefixLen": default["IPPrefixLen"].as_u64().unwrap_or(0),
+                "IPv6Gateway": of_default("IPv6Gateway", ""),
+                "MacAddress": of_default("MacAddress", ""),
+                "Networks": networks,
             },
         })
     }

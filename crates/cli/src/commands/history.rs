@@ -3,7 +3,7 @@
 use clap::Args;
 use coil_engine::clock;
 use coil_engine::images::HistoryLine;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::ps::ago;
 use crate::output;
@@ -11,10 +11,19 @@ use crate::quantity::human_size;
 use crate::report::Failure;
 use crate::settings::Settings;
 use crate::table::{short_id, shorten};
-use crate::template::{Format, field};
+use crate::template::{Columns, Format};
 
-const HEAD: [&str; 5] = ["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"];
-const FIELDS: [&str; 5] = ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"];
+const COLUMNS: Columns<'static> = Columns {
+    of: "*formatter.historyContext",
+    shown: &[
+        ("IMAGE", "ID"),
+        ("CREATED", "CreatedSince"),
+        ("CREATED BY", "CreatedBy"),
+        ("SIZE", "Size"),
+        ("COMMENT", "Comment"),
+    ],
+    more: &[("CREATED AT", "CreatedAt")],
+};
 
 /// Arguments of `coil history`.
 #[derive(Debug, Args)]
@@ -57,10 +66,7 @@ impl History {
                 "Size": human_size(line.size),
             })
         };
-        let rows: Vec<Value> = lines.iter().map(row).collect();
-        format.show(&HEAD, &rows, |row| {
-            FIELDS.iter().map(|name| field(row, name)).collect()
-        });
+        format.list(&COLUMNS, lines.iter().map(row))?;
         Ok(0)
     }
 }

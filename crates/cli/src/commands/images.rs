@@ -5,15 +5,29 @@ use std::time::Duration;
 use clap::Args;
 use coil_engine::clock;
 use coil_engine::images::ImageLine;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::ps::{ago, docker_time};
+use crate::list_filters;
+use crate::moment;
 use crate::output;
 use crate::quantity::human_size;
 use crate::report::Failure;
 use crate::settings::Settings;
 use crate::table::short_id;
-use crate::template::{Format, field};
+use crate::template::{Columns, Format};
+
+const MORE: [(&str, &str); 9] = [
+    ("DIGEST", "Digest"),
+    ("CREATED AT", "CreatedAt"),
+    ("CONTAINERS", "Containers"),
+    ("SHARED SIZE", "SharedSize"),
+    ("UNIQUE SIZE", "UniqueSize"),
+    ("SIZE", "VirtualSize"),
+    ("PLATFORMS", "Platforms"),
+    ("STAND-IN", "StandIn"),
+    ("NOTE", "Note"),
+];
 
 /// Arguments of `coil images`.
 #[derive(Debug, Args)]
@@ -30,6 +44,9 @@ pub struct Images {
     /// Show all; there are no others
     #[arg(short, long, hide = true)]
     all: bool,
+    /// Show those alone to which this applies, such as reference=python:*
+    #[arg(short, long = "filter", value_name = "NAME=VALUE")]
+    filters: Vec<String>,
     /// table, json, or a template such as '{{.Repository}}:{{.Tag}}'
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
@@ -42,8 +59,16 @@ impl Images {
     /// Lists them, the newest first.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let format = Format::parse(self.format.as_deref())?;
-        let mut lines = settings.engine()?.list_images()?;
-        lines.retain(|line| self.is_wanted(line));
+        let mut filters = list_filters::pairs(&self.filters)?;
+        filters.extend(
+            self.name
+                .iter()
+                .map(|name| ("reference".to_owned(), name.clone())),
+        );
+        let engine = settings.engine()?;
+        let mut lines = engine.list_images()?;
+        let time = |text: &str| moment::point(text, clock::now()).map(|time| time.as_secs());
+        engine.filter_images(&mut lines, &filters, &time)?;
         let id = |line: &ImageLine| {
             let id = line.id.to_string();
             if self.no_trunc {
@@ -52,7 +77,7 @@ impl Images {
                 short_id(&id).to_owned()
             }
         };
-        if self.quiet {
+        if self.quiet && self.format.is_none() {
             lines.iter().for_each(|line| output::line(&id(line)));
             return Ok(0);
         }
@@ -76,22 +101,18 @@ impl Images {
                 "Note": if line.stand_in { "stand-in" } else { "" },
             })
         };
-        let rows: Vec<Value> = lines.iter().map(row).collect();
         let mut columns = vec![("REPOSITORY", "Repository"), ("TAG", "Tag")];
         columns.extend(self.digests.then_some(("DIGEST", "Digest")));
         columns.extend([("IMAGE ID", "ID"), ("CREATED", "CreatedSince"), ("SIZE", "Size")]);
         // Docker's columns alone, where there is nothing that Docker hasn't.
         let any = lines.iter().any(|line| line.stand_in);
         columns.extend(any.then_some(("NOTE", "Note")));
-        let (head, fields): (Vec<&str>, Vec<&str>) = columns.into_iter().unzip();
-        format.show(&head, &rows, |row| {
-            fields.iter().map(|name| field(row, name)).collect()
-        });
+        let columns = Columns {
+            of: "*formatter.imageContext",
+            shown: &columns,
+            more: &MORE,
+        };
+        format.list(&columns, lines.iter().map(row))?;
         Ok(0)
-    }
-
-    fn is_wanted(&self, line: &ImageLine) -> bool {
-        let Some(wanted) = &self.name else { return true };
-        *wanted == line.repository || *wanted == format!("{}:{}", line.repository, line.tag)
     }
 }

@@ -1,14 +1,15 @@
 //! `coil inspect`: all that is known of containers and images, as Docker's JSON.
 
-use clap::{Args, ValueEnum};
+use std::str::FromStr;
+
+use clap::Args;
 use coil_engine::{Engine, FindError};
 use coil_store::StoreError;
 use serde_json::Value;
 
-use crate::output;
 use crate::report::Failure;
 use crate::settings::Settings;
-use crate::template::{self, Format};
+use crate::template::Format;
 
 /// Arguments of `coil inspect`.
 #[derive(Debug, Args)]
@@ -19,22 +20,56 @@ pub struct Inspect {
     /// Look for these alone
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<Kind>,
-    /// Names or ids of containers and images
+    /// Show what a container's files take
+    #[arg(short, long)]
+    size: bool,
+    /// Names or ids of containers, images, networks and volumes
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 }
 
 /// What is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A container.
     Container,
+    /// An image.
     Image,
+    /// A network.
+    Network,
+    /// A volume.
+    Volume,
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "container" => Kind::Container,
+            "image" => Kind::Image,
+            "network" => Kind::Network,
+            "volume" => Kind::Volume,
+            _ => {
+                return Err(format!(
+                    "unknown type: {text:?}: must be one of container, image, network, volume"
+                ));
+            }
+        })
+    }
 }
 
 impl Inspect {
+    /// The same of one kind alone, as the groups have it.
+    #[must_use]
+    pub fn only(mut self, kind: Kind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
     /// Prints a list of what was found; tells each name that stands for nothing.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
-        let format = Format::parse(self.format.as_deref())?;
+        let format = Format::of_objects(self.format.as_deref(), "")?;
         let engine = settings.engine()?;
         let (mut found, mut failures) = (Vec::new(), Vec::new());
         for name in &self.names {
@@ -43,13 +78,7 @@ impl Inspect {
                 Err(failure) => failures.push(failure),
             }
         }
-        match &format {
-            Format::Table => output::json(&found),
-            Format::Json => output::line(&Value::Array(found).to_string()),
-            Format::Template(pieces) => found
-                .iter()
-                .for_each(|object| output::line(&template::fill(pieces, object))),
-        }
+        format.objects(&found)?;
         for failure in &failures {
             failure.show(Some(settings.root()));
         }
@@ -57,20 +86,46 @@ impl Inspect {
     }
 
     fn look(&self, engine: &Engine, name: &str) -> Result<Value, Failure> {
-        if self.kind != Some(Kind::Image) {
-            match engine.container(name) {
-                Ok(container) => return Ok(engine.inspect_container(&container)),
-                Err(FindError::Missing(_)) if self.kind.is_none() => {}
-                Err(error) => return Err(error.into()),
+        match self.kind {
+            Some(Kind::Container) => return self.container(engine, name).map_err(Failure::from),
+            Some(Kind::Image) => return engine.inspect_image(name).map_err(Failure::from),
+            Some(Kind::Network) => {
+                let network = engine.network(name)?;
+                return Ok(engine.inspect_network(&network));
             }
+            Some(Kind::Volume) => {
+                let volume = engine.volume(name)?;
+                return Ok(engine.inspect_volume(&volume));
+            }
+            None => {}
+        }
+        match self.container(engine, name) {
+            Err(FindError::Missing(_)) => {}
+            found => return Ok(found?),
         }
         match engine.inspect_image(name) {
-            Ok(object) => Ok(object),
-            Err(StoreError::NoSuchImage(_)) if self.kind.is_none() => {
-                Err(Failure::new(format!("No such object: {name}"))
-                    .help("`coil ps -a` lists containers, `coil images` lists images"))
-            }
-            Err(error) => Err(error.into()),
+            Err(StoreError::NoSuchImage(_)) => {}
+            found => return Ok(found?),
         }
+        if let Ok(network) = engine.network(name) {
+            return Ok(engine.inspect_network(&network));
+        }
+        if let Ok(volume) = engine.volume(name) {
+            return Ok(engine.inspect_volume(&volume));
+        }
+        Err(Failure::new(format!("No such object: {name}"))
+            .help("`coil ps -a` lists containers, `coil images` images, `coil network ls` and `coil volume ls` the rest"))
+    }
+
+    fn container(&self, engine: &Engine, name: &str) -> Result<Value, FindError> {
+        let container = engine.container(name)?;
+        let mut object = engine.inspect_container(&container);
+        if self.size {
+            let own = container.written_bytes();
+            let below: u64 = container.record.blobs.iter().map(|blob| blob.size).sum();
+            object["SizeRw"] = own.into();
+            object["SizeRootFs"] = (own + below).into();
+        }
+        Ok(object)
     }
 }
