@@ -109,7 +109,10 @@ pub fn pack_to_run(
         manner,
     )
     .map_err(|failure| failure.code(125))?;
-    let bare = matches!(run.network.as_deref(), Some("host" | "none"));
+    let bare = matches!(
+        run.network.networks.first().map(String::as_str),
+        Some("host" | "none")
+    );
     let ports = result.packed.images.iter().flat_map(|image| &image.ports);
     for port in ports.filter(|port| !bare && !is_published(port, &run.ports)) {
         let plain = port.strip_suffix("/tcp").unwrap_or(port);

@@ -7,6 +7,7 @@ use crate::netlink::{
 use crate::nftables_numbers as numbers;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd};
 
 const SUBSYSTEM: u16 = libc::NFNL_SUBSYS_NFTABLES as u16;
 const FIRST_REGISTER: u32 = libc::NFT_REG_1 as u32;
@@ -468,6 +469,46 @@ impl Nftables {
                 if over {
                     return first.map_or(Ok(()), |error| Err(failure(error)));
                 }
+            }
+        }
+    }
+}
+
+/// Hears of changes of the packet filter in this thread's network namespace.
+#[derive(Debug)]
+pub struct Watch {
+    netlink: Netlink,
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.netlink.as_fd()
+    }
+}
+
+impl Watch {
+    /// Begins to listen; readable when there is something.
+    ///
+    /// # Errors
+    /// `EPROTONOSUPPORT` where the kernel has no netfilter.
+    pub fn open() -> io::Result<Self> {
+        let netlink = Netlink::open(libc::NETLINK_NETFILTER)?;
+        netlink.join(libc::NFNLGRP_NFTABLES)?;
+        crate::file::set_nonblocking(netlink.as_fd(), true)?;
+        Ok(Self { netlink })
+    }
+
+    /// Whether tables were removed since the last call; true as well when too much happened to be told.
+    pub fn lost_tables(&self) -> bool {
+        let mut lost = false;
+        loop {
+            match self.netlink.receive() {
+                Ok(answers) => {
+                    let gone = SUBSYSTEM << 8 | libc::NFT_MSG_DELTABLE as u16;
+                    lost |= answers.iter().any(|answer| answer.kind == gone);
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => lost = true,
+                Err(_) => return lost,
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Networks behind a bridge: made when the first container needs one, and removed with the last one.
 
 use std::fs::{self, File};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{NetworkError, folder_error};
 use super::lease::{Folder, Lease, Record, choose_subnet, first_free, is_free};
-use super::rules::{ensure_internal, ensure_outbound, remove_rules};
+use super::published::{local_routes, unpublish};
+use super::rules::{ensure_internal, ensure_outbound, remove_rules, set_rules};
 use super::{BridgeSpec, DEFAULT_NETWORK, Subnet, Subnet6};
 
 /// A container's place on a bridge, reserved.
@@ -119,7 +121,7 @@ pub fn prepare(
     let run_root = run_dir.parent().unwrap_or(Path::new("/"));
     let failed = folder_error(run_root);
     let folder = Folder::lock(run_root, &spec.network).map_err(&failed)?;
-    folder.reclaim(is_alive).map_err(&failed)?;
+    reclaim(&folder, is_alive).map_err(&failed)?;
     let mut route = Route::open().map_err(NetworkError::Socket)?;
     let mut notices = Vec::new();
     let reserved = ensure_bridge(spec, run_root, &folder, &mut route, &mut notices).and_then(|record| {
@@ -132,6 +134,7 @@ pub fn prepare(
                 .to_string_lossy()
                 .into_owned(),
             names: spec.names.clone(),
+            published: false,
         };
         for ip in [Some(IpAddr::V4(address)), address6.map(IpAddr::V6)]
             .into_iter()
@@ -173,6 +176,22 @@ pub fn prepare(
         bridge: record.bridge,
         notices,
     })
+}
+
+/// Frees what belongs to containers that are no more.
+fn reclaim(folder: &Folder, is_alive: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    let dead = folder.reclaim(is_alive)?;
+    for id in &dead {
+        // Without a packet filter there is nothing of it.
+        let _ = unpublish(id);
+    }
+    if let Some(record) = folder.record().filter(|_| !dead.is_empty())
+        && !folder.leases().values().any(|lease| lease.published)
+    {
+        // The bridge may be gone.
+        let _ = local_routes(&record.bridge, false);
+    }
+    Ok(())
 }
 
 /// The addresses of a container: those asked for, those that it had, or the first free ones.
@@ -431,6 +450,18 @@ fn outside_mtu(route: &mut Route) -> Result<Option<u32>, NetworkError> {
     Ok(mtu.filter(|mtu| (576..1500).contains(mtu)))
 }
 
+/// Sets the rules of a network anew, after somebody took them away.
+///
+/// # Errors
+/// When the network isn't there any more, or the kernel refuses.
+pub(super) fn restore_rules(state: &NetworkState) -> io::Result<()> {
+    let folder = Folder::lock(&state.run_root, &state.network)?;
+    let record = folder
+        .record()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    set_rules(&record).map_err(io::Error::other)
+}
+
 /// Gives a container another name in its networks.
 ///
 /// # Errors
@@ -463,7 +494,7 @@ pub fn sweep(run_root: &Path, is_alive: &dyn Fn(&str) -> bool) -> Result<(), Net
         match Folder::lock(run_root, &name) {
             Err(error) => errors.push(failed(error)),
             Ok(folder) => {
-                if let Err(error) = folder.reclaim(is_alive) {
+                if let Err(error) = reclaim(&folder, is_alive) {
                     errors.push(failed(error));
                 }
                 errors.extend(remove_if_unused(folder, run_root, &mut route));

@@ -46,6 +46,9 @@ pub(super) struct Lease {
     /// The names by which the others find it.
     #[serde(default)]
     pub(super) names: Vec<String>,
+    /// Whether its published ports need a way from the bridge to loopback.
+    #[serde(default)]
+    pub(super) published: bool,
 }
 
 /// A container's place in a network as it is now.
@@ -191,14 +194,26 @@ impl Folder {
         }
     }
 
-    /// Frees what belongs to containers that are no more.
-    pub(super) fn reclaim(&self, is_alive: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    /// Frees what belongs to containers that are no more; gives their ids.
+    pub(super) fn reclaim(&self, is_alive: &dyn Fn(&str) -> bool) -> io::Result<Vec<String>> {
+        let mut dead = Vec::new();
         for (address, lease) in self.leases() {
             if !is_alive(&lease.id) {
                 self.release(address, &lease.id)?;
+                dead.push(lease.id);
             }
         }
-        Ok(())
+        Ok(dead)
+    }
+
+    /// Notes whether a container's published ports need a way from the bridge to loopback; gives whether anybody's do.
+    pub(super) fn set_published(&self, address: IpAddr, id: &str, published: bool) -> io::Result<bool> {
+        let mut leases = self.leases();
+        if let Some(lease) = leases.get_mut(&address).filter(|lease| lease.id == id) {
+            lease.published = published;
+            self.reserve(address, lease)?;
+        }
+        Ok(leases.values().any(|lease| lease.published))
     }
 
     /// Forgets the network, when its bridge is gone.

@@ -1,6 +1,7 @@
 //! The packet filter rules of a network: a way out by address translation, and no way in.
 
 use std::fs;
+use std::net::Ipv4Addr;
 
 use coil_sys::netlink::NetlinkError;
 use coil_sys::nftables::{Batch, Family, Hook, Nftables, Rule};
@@ -90,7 +91,7 @@ fn ensure_rules(record: &Record, fresh: bool) -> Result<Option<String>, String> 
         .map(|chain| format!("{} of the table {}", chain.name, chain.table)))
 }
 
-fn set_rules(record: &Record) -> Result<(), String> {
+pub(super) fn set_rules(record: &Record) -> Result<(), String> {
     let table = record.bridge.as_str();
     let mut batch = Batch::new();
     let subnet = record.subnet;
@@ -114,6 +115,18 @@ fn add_rules(batch: &mut Batch, family: Family, record: &Record, source: Rule) {
         .add_table(family, table)
         .delete_table(family, table)
         .add_table(family, table);
+    if family == Family::Ip {
+        // Whatever published ports need: no container speaks to this machine's loopback.
+        let loopback = Rule::new()
+            .from_device(device)
+            .to_network(Ipv4Addr::new(127, 0, 0, 0), 8);
+        batch.add_chain(family, table, "arrival", Hook::Arrival).add_rule(
+            family,
+            table,
+            "arrival",
+            loopback.drop_packet(),
+        );
+    }
     batch.add_chain(family, table, "forward", Hook::Forward);
     let mut forward = |rule: Rule| {
         batch.add_rule(family, table, "forward", rule);

@@ -57,6 +57,8 @@ pub struct Forwarder {
     datagram: Vec<u8>,
     init_pid: Option<i32>,
     refused: BTreeSet<(u16, Protocol)>,
+    /// The container's TCP ports that took a connection, and whether there is one that wasn't told of yet.
+    reached: (BTreeSet<u16>, bool),
     notices: Vec<String>,
 }
 
@@ -111,6 +113,7 @@ impl Forwarder {
             datagram: Vec::new(),
             init_pid: None,
             refused: BTreeSet::new(),
+            reached: (BTreeSet::new(), false),
             notices: Vec::new(),
         })
     }
@@ -157,6 +160,16 @@ impl Forwarder {
     /// What the user should be told once, since the last call.
     pub fn take_notices(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notices)
+    }
+
+    /// The container's TCP ports that took a connection by now; none when there is no new one since the last call.
+    pub fn newly_reached(&mut self) -> Option<&BTreeSet<u16>> {
+        std::mem::take(&mut self.reached.1).then_some(&self.reached.0)
+    }
+
+    /// The container's TCP ports that took a connection by now.
+    pub fn reached(&self) -> &BTreeSet<u16> {
+        &self.reached.0
     }
 
     /// The helper's process id, so that the caller's reaping can tell it from the container's.
@@ -400,6 +413,7 @@ impl Forwarder {
             return;
         };
         stream.stage = Stage::Open;
+        self.reached.1 |= self.reached.0.insert(stream.port);
         if self
             .poll
             .add(stream.client.as_fd(), ready::EDGES, token(STREAM, slot))

@@ -1,0 +1,500 @@
+//! Networks that the user makes: their definitions in the data root, and who is in them.
+//!
+//! `networks-v1/NAME.json` in the data root says what a network is. It has a bridge only while a container of it runs: that
+//! is the runtime's affair, and stands in the run root.
+
+mod error;
+mod inspect;
+mod membership;
+mod wish;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use coil_oci::Digest;
+use coil_runtime::network::{self, DEFAULT_NETWORK, Subnet, Subnet6};
+use serde::{Deserialize, Serialize};
+
+use crate::{Engine, clock, words};
+
+pub use error::NetworksError;
+pub use wish::{HostName, NameWishes, NetworkRequest, NetworkWish, NetworkWishes, WishError, hardware};
+
+/// The folder of the definitions in the data root.
+const FOLDER: &str = "networks-v1";
+/// The networks that are always there.
+const PREDEFINED: [&str; 3] = [DEFAULT_NETWORK, "host", "none"];
+
+/// Driver options that are honoured.
+const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+const BETWEEN: &str = "com.docker.network.bridge.enable_icc";
+const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
+const MTU: &str = "com.docker.network.driver.mtu";
+
+/// What a network is; a file in the data root.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NetworkRecord {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// The name.
+    pub name: String,
+    /// When it was made: seconds and nanoseconds since 1970.
+    pub created: (u64, u32),
+    /// Its addresses; none where it has no bridge.
+    pub subnet: Option<Subnet>,
+    /// Whether the user asked for that subnet: else another may take its place when this machine routes it one day.
+    pub subnet_asked: bool,
+    /// The bridge's own address, where one was asked for.
+    pub gateway: Option<Ipv4Addr>,
+    /// The part of the subnet that addresses are chosen from.
+    pub range: Option<Subnet>,
+    /// Its IPv6 addresses.
+    pub subnet6: Option<Subnet6>,
+    /// The bridge's own IPv6 address, where one was asked for.
+    pub gateway6: Option<Ipv6Addr>,
+    /// No way out.
+    pub internal: bool,
+    /// Accepted and shown, as Docker does.
+    pub attachable: bool,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Options of the driver.
+    pub options: BTreeMap<String, String>,
+}
+
+/// What `coil network create` was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct CreateNetwork {
+    /// The name.
+    pub name: String,
+    /// `bridge`, or what is refused.
+    pub driver: String,
+    /// `--subnet`, of IPv4 and IPv6.
+    pub subnets: Vec<String>,
+    /// `--gateway`.
+    pub gateways: Vec<String>,
+    /// `--ip-range`.
+    pub ranges: Vec<String>,
+    /// `--ipv6`.
+    pub ipv6: bool,
+    /// No way out.
+    pub internal: bool,
+    /// Accepted and shown.
+    pub attachable: bool,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// `-o`.
+    pub options: BTreeMap<String, String>,
+}
+
+impl NetworkRecord {
+    /// Whether it is always there.
+    pub fn is_predefined(&self) -> bool {
+        PREDEFINED.contains(&self.name.as_str())
+    }
+
+    /// Its driver, as Docker names it.
+    pub fn driver(&self) -> &'static str {
+        match self.name.as_str() {
+            "host" => "host",
+            "none" => "null",
+            _ => "bridge",
+        }
+    }
+
+    fn option(&self, name: &str) -> Option<&str> {
+        self.options.get(name).map(String::as_str)
+    }
+
+    /// Whether a driver option that is on when nothing is said was switched off.
+    fn is_off(&self, name: &str) -> bool {
+        self.option(name).is_some_and(|value| value == "false")
+    }
+}
+
+/// Whether a text may name a network: as a container's name.
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    name.len() <= 128
+        && name.bytes().all(plain)
+        && name
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_alphanumeric())
+}
+
+impl Engine {
+    fn networks_folder(&self) -> PathBuf {
+        self.store.root().join(FOLDER)
+    }
+
+    /// The networks that are always there.
+    fn predefined(&self) -> Vec<NetworkRecord> {
+        let root = self.store.root().as_os_str().as_encoded_bytes();
+        let network = |name: &str| NetworkRecord {
+            id: Digest::of(&[root, name.as_bytes()].join(&0)).hex().to_owned(),
+            name: name.to_owned(),
+            created: (0, 0),
+            subnet: None,
+            subnet_asked: false,
+            gateway: None,
+            range: None,
+            subnet6: None,
+            gateway6: None,
+            internal: false,
+            attachable: false,
+            labels: BTreeMap::new(),
+            options: BTreeMap::new(),
+        };
+        PREDEFINED.iter().map(|name| network(name)).collect()
+    }
+
+    /// Every network, by name.
+    pub fn networks(&self) -> Vec<NetworkRecord> {
+        let mut networks = self.predefined();
+        networks.extend(self.own_networks());
+        networks.sort_by(|a, b| a.name.cmp(&b.name));
+        networks
+    }
+
+    /// The networks that the user made.
+    fn own_networks(&self) -> Vec<NetworkRecord> {
+        let entries = fs::read_dir(self.networks_folder())
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .filter(|entry| entry.path().extension().is_some_and(|end| end == "json"))
+            .filter_map(|entry| serde_json::from_slice(&fs::read(entry.path()).ok()?).ok())
+            .collect()
+    }
+
+    /// Finds a network by name, id, or the beginning of an id.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn network(&self, text: &str) -> Result<NetworkRecord, NetworksError> {
+        let networks = self.networks();
+        if let Some(found) = networks.iter().find(|n| n.name == text || n.id == text) {
+            return Ok(found.clone());
+        }
+        let mut matching = networks.into_iter().filter(|n| n.id.starts_with(text));
+        match (matching.next(), matching.next()) {
+            (Some(network), None) if !text.is_empty() => Ok(network),
+            (Some(_), Some(_)) if !text.is_empty() => Err(NetworksError::Ambiguous(text.to_owned())),
+            _ => Err(NetworksError::Missing(text.to_owned())),
+        }
+    }
+
+    /// Makes a network; gives its id.
+    ///
+    /// # Errors
+    /// See [`NetworksError`]; nothing is made then.
+    pub fn create_network(&self, request: &CreateNetwork) -> Result<String, NetworksError> {
+        if PREDEFINED.contains(&request.name.as_str()) {
+            return Err(NetworksError::Predefined(request.name.clone()));
+        }
+        if !is_name(&request.name) {
+            return Err(NetworksError::Name(request.name.clone()));
+        }
+        if request.driver != "bridge" {
+            return Err(NetworksError::Driver(request.driver.clone()));
+        }
+        check_options(&request.options)?;
+        let folder = self.networks_folder();
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source: io::Error| NetworksError::Io { path, source }
+        };
+        fs::create_dir_all(&folder).map_err(failed(&folder))?;
+        // Two who make networks at the same moment choose different subnets.
+        let lock = File::open(&folder).map_err(failed(&folder))?;
+        lock.lock().map_err(failed(&folder))?;
+        let others = self.own_networks();
+        if others.iter().any(|other| other.name == request.name) {
+            return Err(NetworksError::Exists(request.name.clone()));
+        }
+        let record = self.define_network(request, &others)?;
+        let path = folder.join(format!("{}.json", record.name));
+        let part = folder.join(format!(".{}.part", record.name));
+        let written = serde_json::to_vec(&record)
+            .map_err(io::Error::from)
+            .and_then(|bytes| fs::write(&part, bytes))
+            .and_then(|()| File::open(&part)?.sync_all())
+            .and_then(|()| fs::rename(&part, &path));
+        written.map_err(failed(&path))?;
+        Ok(record.id)
+    }
+
+    fn define_network(
+        &self,
+        request: &CreateNetwork,
+        others: &[NetworkRecord],
+    ) -> Result<NetworkRecord, NetworksError> {
+        let addresses = Addresses::read(request)?;
+        let reserved: Vec<Subnet> = others.iter().filter_map(|other| other.subnet).collect();
+        let reserved6: Vec<Subnet6> = others.iter().filter_map(|other| other.subnet6).collect();
+        let subnet = network::plan_subnet(addresses.subnet, &reserved, &self.name_settings().servers())?;
+        let id = words::new_id().map_err(|source| NetworksError::Io {
+            path: self.networks_folder(),
+            source,
+        })?;
+        let subnet6 = match (addresses.subnet6, request.ipv6) {
+            (Some(subnet6), _) => Some(subnet6),
+            (None, true) => unique_local(&id),
+            (None, false) => None,
+        };
+        if let Some(subnet6) = subnet6 {
+            network::plan_subnet6(subnet6, &reserved6)?;
+        }
+        let within = |inside: bool, what: String| match inside {
+            true => Ok(()),
+            false => Err(NetworksError::Outside {
+                what,
+                subnet: subnet.to_string(),
+            }),
+        };
+        if let Some(gateway) = addresses.gateway {
+            within(subnet.contains(gateway), format!("the gateway {gateway}"))?;
+        }
+        if let Some(range) = addresses.range {
+            let inside = subnet.contains(range.base()) && subnet.contains(range.last());
+            within(inside, format!("the range {range}"))?;
+        }
+        if let (Some(gateway6), Some(subnet6)) = (addresses.gateway6, subnet6)
+            && !subnet6.contains(gateway6)
+        {
+            return Err(NetworksError::Outside {
+                what: format!("the gateway {gateway6}"),
+                subnet: subnet6.to_string(),
+            });
+        }
+        let created = clock::now();
+        Ok(NetworkRecord {
+            id,
+            name: request.name.clone(),
+            created: (created.as_secs(), created.subsec_nanos()),
+            subnet: Some(subnet),
+            subnet_asked: addresses.subnet.is_some(),
+            gateway: addresses.gateway,
+            range: addresses.range,
+            subnet6,
+            gateway6: addresses.gateway6.filter(|_| subnet6.is_some()),
+            internal: request.internal,
+            attachable: request.attachable,
+            labels: request.labels.clone(),
+            options: request.options.clone(),
+        })
+    }
+
+    /// Removes a network that no running container is in; gives its name.
+    ///
+    /// # Errors
+    /// When there is none, it is always there, or it is in use.
+    pub fn remove_network(&self, text: &str) -> Result<String, NetworksError> {
+        let record = self.network(text)?;
+        if record.is_predefined() {
+            return Err(NetworksError::Kept(record.name));
+        }
+        let users = self.users(&record.name);
+        if !users.is_empty() {
+            return Err(NetworksError::InUse {
+                name: record.name,
+                id: record.id,
+                users,
+            });
+        }
+        let path = self.networks_folder().join(format!("{}.json", record.name));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(NetworksError::Missing(text.to_owned()))
+            }
+            Err(source) => Err(NetworksError::Io { path, source }),
+            Ok(()) => Ok(record.name),
+        }
+    }
+
+    /// The names of the containers that are in a network now.
+    fn users(&self, network: &str) -> Vec<String> {
+        let name_of = |id: String| match self.container(&id) {
+            Ok(container) => container.record.name,
+            Err(_) => id.chars().take(12).collect(),
+        };
+        self.member_ids(network).into_iter().map(name_of).collect()
+    }
+
+    /// Whether a network that the user made is in no use.
+    pub fn is_dangling(&self, record: &NetworkRecord) -> bool {
+        !record.is_predefined() && self.users(&record.name).is_empty()
+    }
+}
+
+/// A network of one's own behind no router: fd00::/8 with the rest by chance (RFC 4193).
+fn unique_local(id: &str) -> Option<Subnet6> {
+    let chance = u64::from_str_radix(id.get(..14)?, 16).ok()?;
+    let base = u128::from(0xfd00_0000_0000_0000 | chance) << 64;
+    Subnet6::new(Ipv6Addr::from(base), 64)
+}
+
+fn check_options(options: &BTreeMap<String, String>) -> Result<(), NetworksError> {
+    for (name, value) in options {
+        let refused = |why: &'static str| {
+            Err(NetworksError::Option {
+                name: name.clone(),
+                value: value.clone(),
+                why,
+            })
+        };
+        match name.as_str() {
+            BETWEEN | MASQUERADE if !["true", "false"].contains(&value.as_str()) => {
+                return refused("it is true or false");
+            }
+            BETWEEN | MASQUERADE => {}
+            MTU if value.parse::<u32>().is_ok_and(|mtu| (68..=65535).contains(&mtu)) => {}
+            MTU => return refused("it is a number of bytes from 68 to 65535"),
+            BRIDGE_NAME => {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+                if value.is_empty() || value.len() > 15 || !value.bytes().all(plain) || value.starts_with('.')
+                {
+                    return refused("a device's name has up to 15 letters, digits, `_`, `.` and `-`");
+                }
+            }
+            _ => return refused("coil doesn't know this option"),
+        }
+    }
+    Ok(())
+}
+
+/// The addresses of a request, read.
+#[derive(Debug, Default)]
+struct Addresses {
+    subnet: Option<Subnet>,
+    subnet6: Option<Subnet6>,
+    gateway: Option<Ipv4Addr>,
+    gateway6: Option<Ipv6Addr>,
+    range: Option<Subnet>,
+}
+
+impl Addresses {
+    fn read(request: &CreateNetwork) -> Result<Self, NetworksError> {
+        let mut read = Self::default();
+        for text in &request.subnets {
+            let bad = || NetworksError::Subnet(text.clone());
+            if text.contains(':') {
+                let subnet6 = text.parse().map_err(|_| bad())?;
+                if read.subnet6.replace(subnet6).is_some() {
+                    return Err(NetworksError::Twice("subnet of IPv6"));
+                }
+                continue;
+            }
+            let subnet: Subnet = text.parse().map_err(|_| bad())?;
+            if subnet.prefix() > 30 {
+                return Err(NetworksError::Small(text.clone()));
+            }
+            if read.subnet.replace(subnet).is_some() {
+                return Err(NetworksError::Twice("subnet of IPv4"));
+            }
+        }
+        if read.subnet6.is_some_and(|subnet6| subnet6.prefix() > 120) {
+            return Err(NetworksError::Small(request.subnets.join(" ")));
+        }
+        for text in &request.gateways {
+            match text.parse() {
+                Ok(std::net::IpAddr::V4(ip)) if read.subnet.is_some() => read.gateway = Some(ip),
+                Ok(std::net::IpAddr::V6(ip)) if read.subnet6.is_some() => read.gateway6 = Some(ip),
+                Ok(_) => {
+                    return Err(NetworksError::Alone {
+                        flag: "--gateway",
+                        value: text.clone(),
+                    });
+                }
+                Err(_) => return Err(NetworksError::Address(text.clone())),
+            }
+        }
+        for text in &request.ranges {
+            if read.subnet.is_none() {
+                return Err(NetworksError::Alone {
+                    flag: "--ip-range",
+                    value: text.clone(),
+                });
+            }
+            let range = text.parse().map_err(|_| NetworksError::Subnet(text.clone()))?;
+            if read.range.replace(range).is_some() {
+                return Err(NetworksError::Twice("range of IPv4 addresses"));
+            }
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(subnets: &[&str], gateways: &[&str], ranges: &[&str]) -> Result<Addresses, String> {
+        let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let request = CreateNetwork {
+            subnets: list(subnets),
+            gateways: list(gateways),
+            ranges: list(ranges),
+            ..CreateNetwork::default()
+        };
+        Addresses::read(&request).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn addresses_are_read_for_both_families() {
+        let read = asked(
+            &["10.9.0.0/16", "fd00:9::/64"],
+            &["10.9.0.254", "fd00:9::fe"],
+            &["10.9.8.0/24"],
+        )
+        .expect("they are right");
+        assert_eq!(read.gateway, Some(Ipv4Addr::new(10, 9, 0, 254)));
+        assert_eq!(read.gateway6, Some("fd00:9::fe".parse().expect("an address")));
+        assert_eq!(
+            read.range.map(|range| range.to_string()),
+            Some("10.9.8.0/24".into())
+        );
+        for (subnets, gateways, ranges, word) in [
+            (&["10.9.0.0"][..], &[][..], &[][..], "10.9.0.0"),
+            (&["10.9.0.0/33"], &[], &[], "10.9.0.0/33"),
+            (&["10.9.0.0/31"], &[], &[], "10.9.0.0/31"),
+            (&["10.9.0.0/24", "10.8.0.0/24"], &[], &[], "IPv4"),
+            (&[], &["10.9.0.1"], &[], "--gateway"),
+            (&["10.9.0.0/24"], &["x"], &[], "x"),
+            (&[], &[], &["10.9.0.0/25"], "--ip-range"),
+        ] {
+            let error = asked(subnets, gateways, ranges).expect_err(word);
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_are_as_containers_names() {
+        for (name, good) in [
+            ("web", true),
+            ("a.b_c-1", true),
+            ("", false),
+            (".x", false),
+            ("a/b", false),
+            ("a b", false),
+        ] {
+            assert_eq!(is_name(name), good, "{name}");
+        }
+    }
+
+    #[test]
+    fn own_ipv6_networks_differ() {
+        let ids = ["00112233445566778899", "ffeeddccbbaa99887766"];
+        let nets: Vec<String> = ids
+            .iter()
+            .filter_map(|id| unique_local(id))
+            .map(|net| net.to_string())
+            .collect();
+        assert_eq!(nets, ["fd00:1122:3344:5566::/64", "fdff:eedd:ccbb:aa99::/64"]);
+    }
+}
