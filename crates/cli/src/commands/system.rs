@@ -18,6 +18,10 @@ pub struct System {
 enum SystemCommand {
     /// Start the containers whose restart policy says so, after the machine has started
     Boot(Boot),
+    /// Show what happens to containers, images, networks and volumes
+    Events(super::events::Events),
+    /// Show what coil works with on this machine
+    Info(super::info::Info),
 }
 
 impl System {
@@ -25,6 +29,8 @@ impl System {
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         match self.command {
             SystemCommand::Boot(boot) => boot.run(settings),
+            SystemCommand::Events(events) => events.run(settings),
+            SystemCommand::Info(info) => info.run(settings),
         }
     }
 }
