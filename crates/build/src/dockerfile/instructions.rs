@@ -196,7 +196,10 @@ impl Lowering<'_> {
                 };
                 return Err(Fault::new(span, text)
                     .at(name)
-                    .help(format!("move the stage {name} above this one"))
+                    .help(match index == reading.index {
+                        true => "copy within a stage with RUN cp".to_owned(),
+                        false => format!("move the stage {name} above this one"),
+                    })
                     .into());
             }
             None => {}

@@ -199,7 +199,8 @@ impl Tree {
                 Some(found) if found.meta.is_symlink() && (follow || !todo.is_empty()) => {
                     links += 1;
                     if links > MOST_LINKS {
-                        return Err(io::Error::other(format!("too many links in /{path}")));
+                        let text = format!("too many links in /{path}");
+                        return Err(io::Error::new(io::ErrorKind::NotADirectory, text));
                     }
                     let target = fs::read_link(&found.place)?;
                     let target = target

@@ -127,11 +127,7 @@ impl Build {
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let engine = settings.engine()?;
         let places = self.places()?;
-        let names: Vec<Reference> = self
-            .tags
-            .iter()
-            .map(|text| name(text))
-            .collect::<Result<_, _>>()?;
+        let names: Vec<Reference> = self.tags.iter().map(name).collect::<Result<_, _>>()?;
         let signals = packing::take_signals()?;
         let private = engine.private_folder();
         signals.clean_up(Sweep {
@@ -139,6 +135,11 @@ impl Build {
             temporary: engine.store().temp_dir(),
             folders: vec![private.clone()],
         });
+        // From here on: an unpacked context is no leftover of a killed process.
+        let _lease = engine
+            .store()
+            .lease()
+            .map_err(|error| Failure::new(format!("the data root cannot be used: {error}")))?;
         let context = build_context::find(engine.store(), &self.context, self.file.as_deref())?;
         let request = self.request(settings, &context)?;
         let form = match self.progress {
@@ -301,7 +302,7 @@ impl Build {
             contexts: self
                 .contexts
                 .iter()
-                .map(|text| named_context(text))
+                .map(named_context)
                 .collect::<Result<_, _>>()?,
             target: self.target.clone().filter(|target| !target.is_empty()),
             args,
@@ -322,17 +323,9 @@ impl Build {
                     .code(125));
                 }
             },
-            hosts: self
-                .hosts
-                .iter()
-                .map(|text| host(text))
-                .collect::<Result<_, _>>()?,
+            hosts: self.hosts.iter().map(host).collect::<Result<_, _>>()?,
             shared_memory: self.shm_size.as_deref().map(size).transpose()?,
-            process_limits: self
-                .ulimits
-                .iter()
-                .map(|text| limit(text))
-                .collect::<Result<_, _>>()?,
+            process_limits: self.ulimits.iter().map(limit).collect::<Result<_, _>>()?,
             epoch,
         })
     }
