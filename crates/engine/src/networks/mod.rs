@@ -6,6 +6,7 @@
 mod error;
 mod inspect;
 mod membership;
+mod places;
 mod wish;
 
 use std::collections::BTreeMap;
