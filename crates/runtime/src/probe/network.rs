@@ -23,6 +23,7 @@ pub(super) fn facts(root: bool) -> Vec<Fact> {
             Err(_) => facts.push(no_bridges("the trial broke off".to_owned())),
         }
         facts.push(forwarding());
+        facts.push(firewall());
     }
     facts.push(ipv6());
     facts.push(tunnel());
@@ -110,6 +111,32 @@ fn forwarding() -> Fact {
             "/proc/sys/net/ipv4/ip_forward can't be read",
             "containers on a bridge can't reach other machines",
             "mount /proc with its sys directory",
+        ),
+    }
+}
+
+/// Whether another program's rules drop what is forwarded (ufw, firewalld, Docker beside us).
+fn firewall() -> Fact {
+    let name = "firewall";
+    let chains = match Nftables::open().map(|mut nftables| nftables.chains()) {
+        Ok(Ok(chains)) => chains,
+        // Said above: there is no packet filter.
+        _ => return Fact::yes(name, "no rules of nf_tables can be read"),
+    };
+    let dropping = chains
+        .into_iter()
+        .find(|chain| chain.is_forward() && chain.drops && matches!(chain.family, Family::Ip | Family::Inet));
+    match dropping {
+        None => Fact::yes(name, "forwarded packets are not dropped by default"),
+        Some(chain) => Fact::partly(
+            name,
+            format!(
+                "the chain {} of the table {} drops forwarded packets that no rule of its own accepts",
+                chain.name, chain.table
+            ),
+            "containers on a bridge may not reach other machines; published ports and names work all the same",
+            "accept what comes from and goes to coil's bridges: `iptables -I FORWARD -i coil+ -j ACCEPT` and \
+             `iptables -I FORWARD -o coil+ -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`",
         ),
     }
 }

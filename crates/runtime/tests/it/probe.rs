@@ -100,3 +100,25 @@ fn a_user_is_told_what_works_here() {
     }
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_firewall_that_drops_what_is_forwarded_is_told_of() {
+    apart(|| {
+        let scratch = tempfile::tempdir().unwrap();
+        let before = facts(&settings(scratch.path()));
+        assert_eq!(find(&before, "firewall").ok, Answer::Yes);
+        for words in [
+            "add table ip filter",
+            "add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }",
+        ] {
+            assert!(Command::new("nft").arg(words).status().unwrap().success());
+        }
+        let after = facts(&settings(scratch.path()));
+        let fact = find(&after, "firewall");
+        assert_eq!(fact.ok, Answer::Partly);
+        assert!(
+            fact.detail.contains("FORWARD of the table filter") && fact.remedy.contains("coil+"),
+            "{fact:?}"
+        );
+    });
+}
