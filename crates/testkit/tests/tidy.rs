@@ -31,8 +31,8 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "oci", "build", "plan", "python", "registry", "store", "runtime", "sys", "fetch", "debian",
-            "wheel",
+            "oci", "build", "dockerfile", "plan", "python", "registry", "store", "runtime", "sys", "fetch",
+            "debian", "wheel",
         ],
     ),
     (

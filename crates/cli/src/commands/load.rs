@@ -1,0 +1,54 @@
+//! `coil load`: images of an archive.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use clap::Args;
+use coil_engine::load::{LoadError, Loaded};
+use coil_sys::{file, terminal};
+
+use crate::output;
+use crate::report::Failure;
+use crate::settings::Settings;
+
+/// Arguments of `coil load`.
+#[derive(Debug, Args)]
+pub struct Load {
+    /// Read this file in place of standard input
+    #[arg(short, long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Show no progress; there is none
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        Failure::of(&error).maybe_help(error.help())
+    }
+}
+
+impl Load {
+    /// Loads them and prints each one's name.
+    pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
+        let stream: Box<dyn Read + Send> = match &self.input {
+            Some(path) => Box::new(File::open(path).map_err(|error| {
+                Failure::new(format!("open {}\n  caused by: {error}", path.display()))
+                    .help("give an archive that `coil save` or `docker save` wrote")
+            })?),
+            None if file::standard(0).is_some_and(terminal::is_terminal) => {
+                return Err(Failure::new("requested load from stdin, but stdin is empty")
+                    .help("coil load -i FILE, or coil load < FILE"));
+            }
+            None => Box::new(io::stdin()),
+        };
+        for loaded in settings.engine()?.load_images(stream)? {
+            output::line(&match loaded {
+                Loaded::Name(name) => format!("Loaded image: {}", name.familiar()),
+                Loaded::Id(id) => format!("Loaded image ID: {id}"),
+            });
+        }
+        Ok(0)
+    }
+}
