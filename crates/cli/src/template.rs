@@ -153,7 +153,7 @@ impl Format {
                     _ => (false, text),
                 };
                 let template = Template::parse("", &unescape(body))
-                    .map_err(|error| Failure::new(format!("failed to parse template: {error}")).help(HELP))?;
+                    .map_err(|error| Failure::new(format!("template parsing error: {error}")).help(HELP))?;
                 Ok(Self::Template(Shape {
                     template,
                     table,
@@ -278,9 +278,9 @@ impl Columns<'_> {
 
 impl Shape {
     fn fill(&self, value: &Value, mode: Mode) -> Result<String, Failure> {
-        self.template.render(value, mode).map_err(|error| {
-            Failure::new(format!("failed to execute template: {error}")).help(fields_of(value))
-        })
+        self.template
+            .render(value, mode)
+            .map_err(|error| Failure::new(format!("template parsing error: {error}")).help(fields_of(value)))
     }
 
     /// An object through the template: with its types first, and as plain JSON where that goes wrong, as Docker does it.
