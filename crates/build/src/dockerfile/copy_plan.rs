@@ -31,25 +31,6 @@ impl Solver<'_> {
             None => None,
             Some(text) => Some(owner(text, below).map_err(|error| owner_fault(error, text, span))?),
         };
-        let several = all.len() > 1;
-        if several && !op.destination.ends_with('/') && op.destination != "/" {
-            let folder = below
-                .resolve(&op.destination, true)
-                .ok()
-                .and_then(|(_, item)| item)
-                .is_some_and(|item| item.meta.is_dir());
-            let sources = op.sources.len();
-            if sources > 1 && !folder {
-                let text = format!(
-                    "When using {} with more than one source file, the destination must be a directory and end with a /",
-                    op.keyword
-                );
-                return Err(Fault::new(span, text)
-                    .at(op.destination.clone())
-                    .help("put a slash at its end")
-                    .into());
-            }
-        }
         let mut plan = Plan {
             below,
             chown,
@@ -209,7 +190,11 @@ impl Plan<'_> {
                     "cannot copy to non-directory: /{target}"
                 )));
             }
+            let is_new = folder_there.is_none();
             self.folder(&target)?;
+            if let (Some(chmod), true, Some(planned)) = (self.chmod, is_new, self.entries.get_mut(&target)) {
+                planned.entry.mode = chmod.apply(planned.entry.mode, true);
+            }
         } else if op.parents {
             self.folder(&target)?;
             for (short, item) in &named.parents {
@@ -248,12 +233,23 @@ impl Plan<'_> {
             self.entries.insert(target, Planned { entry, content });
             return Ok(());
         }
+        // What is in an archive keeps its modes.
+        let chmod = self.chmod;
+        if named.is_unpacked {
+            self.chmod = None;
+        }
+        let placed = self.entries_of(op, named, &target);
+        self.chmod = chmod;
+        placed
+    }
+
+    fn entries_of(&mut self, op: &CopyOp, named: &Named, target: &str) -> Result<(), PlaceError> {
         for found in &named.entries {
             // The folder that is named gives its content; its own mode and time are not copied.
             if found.path.is_empty() && found.item.meta.is_dir() && !op.parents {
                 continue;
             }
-            self.entry(&join(&target, &found.path), &found.item, named.is_foreign)?;
+            self.entry(&join(target, &found.path), &found.item, named.is_foreign)?;
         }
         Ok(())
     }

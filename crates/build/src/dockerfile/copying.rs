@@ -65,7 +65,6 @@ pub(crate) enum From {
 /// A `COPY` or `ADD`, its words expanded.
 #[derive(Debug, Clone)]
 pub(crate) struct CopyOp {
-    pub(crate) keyword: &'static str,
     pub(crate) sources: Vec<CopySource>,
     pub(crate) from: From,
     /// Absolute; a slash at its end says that it is a folder.
@@ -100,6 +99,8 @@ pub(crate) struct Named {
     pub(crate) inline: Option<Inline>,
     /// Whether it came from outside, so that its owners don't count.
     pub(crate) is_foreign: bool,
+    /// Whether it was in an archive.
+    pub(crate) is_unpacked: bool,
 }
 
 /// A file that is no file of a tree.
@@ -241,6 +242,7 @@ impl Solver<'_> {
                         mode: 0o644,
                     }),
                     is_foreign: true,
+                    is_unpacked: false,
                 }),
                 CopySource::Address(url) => all.push(self.address(op, url, span)?),
                 CopySource::Git(url) => {
@@ -312,6 +314,7 @@ impl Solver<'_> {
                 entries: gather(tree, &real, item, exclude).map_err(doing())?,
                 inline: None,
                 is_foreign: tree.is_context(),
+                is_unpacked: false,
             });
         }
         Ok(())
@@ -392,6 +395,7 @@ impl Solver<'_> {
                 mode: 0o600,
             }),
             is_foreign: true,
+            is_unpacked: false,
         })
     }
 
@@ -423,6 +427,7 @@ impl Solver<'_> {
             }
             named.inline = None;
             named.is_foreign = false;
+            named.is_unpacked = true;
             let _ = span;
         }
         Ok(())

@@ -30,10 +30,10 @@ impl Builder<'_> {
             );
         }
         let tree = Tree::layers(lower);
-        let Some(root) = tree.resolve("", true).map_err(doing())?.1 else {
-            return Ok(());
+        let mut entries = match tree.resolve("", true).map_err(doing())?.1 {
+            Some(root) => gather(&tree, "", root, &Matcher::default()).map_err(doing())?,
+            None => Vec::new(),
         };
-        let mut entries = gather(&tree, "", root, &Matcher::default()).map_err(doing())?;
         entries.retain(|found| !found.path.is_empty());
         let named = Named {
             name: String::new(),
@@ -41,6 +41,7 @@ impl Builder<'_> {
             entries,
             inline: None,
             is_foreign: false,
+            is_unpacked: false,
         };
         let planned = plain_entries(&named, "", Span::default())?;
         let (digest, _) = write_planned(self.store, &planned).map_err(doing())?;

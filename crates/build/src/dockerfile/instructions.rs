@@ -153,9 +153,15 @@ impl Lowering<'_> {
                 state.note(format!("ENTRYPOINT {}", quoted_list(&words)));
             }
             Instruction::Workdir(path) => {
-                let path = absolute(state.workdir(), &word(path)?);
-                state.config.config.working_dir.clone_from(&path);
-                let text = format!("WORKDIR {path}");
+                let written = word(path)?;
+                let path = absolute(state.workdir(), &written);
+                // An absolute path is kept as it is written.
+                let kept = match written.starts_with('/') {
+                    true => written,
+                    false => path.clone(),
+                };
+                let text = format!("WORKDIR {kept}");
+                state.config.config.working_dir = kept;
                 let owner = state.config.config.user.clone();
                 let makes = path != "/";
                 state.history.push((text.clone(), makes));
@@ -313,7 +319,6 @@ impl Lowering<'_> {
             .collect::<Result<_, _>>()?;
         let whole = absolute_with_slash(reading.state.workdir(), &destination);
         let op = CopyOp {
-            keyword,
             sources,
             from,
             destination: whole,

@@ -144,6 +144,7 @@ impl Solver<'_> {
             entries: gather(&tree, &real, item, &Matcher::default()).map_err(doing())?,
             inline: None,
             is_foreign: tree.is_context(),
+            is_unpacked: false,
         })
     }
 
