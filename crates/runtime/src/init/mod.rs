@@ -1,9 +1,9 @@
 //! A container's first process: from a clone of the monitor to the user's program.
 
 pub(crate) mod file_systems;
+mod joined_namespaces;
 pub(crate) mod mounts;
 pub(crate) mod root;
-mod shared;
 
 use crate::cgroup::{CgroupPlan, Entrance};
 use crate::failure::{Failure, Stage};
@@ -12,8 +12,8 @@ use crate::spec::{ContainerSpec, Namespace};
 use coil_sys::mount::{self, attribute, propagation};
 use coil_sys::privilege::Instruction;
 use coil_sys::{file, process};
+pub(crate) use joined_namespaces::Shared;
 use root::Root;
-pub(crate) use shared::Shared;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
