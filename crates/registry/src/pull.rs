@@ -207,9 +207,17 @@ impl Pull<'_> {
         })
     }
 
+    /// Whether only `coil base` made what has this digest: no registry knows of it, and pinned to it, it would pass for an image.
+    fn is_of_a_stand_in(&self, digest: &Digest) -> bool {
+        let all = self.store.images().unwrap_or_default();
+        all.iter()
+            .any(|image| image.stand_in && image.descriptor.digest == *digest)
+    }
+
     /// A manifest or index, from the store where it has it, and kept there.
     fn manifest(&self, name: &str, digest: Option<&Digest>) -> Result<(Descriptor, Vec<u8>), PullError> {
         if let Some(digest) = digest
+            && !self.is_of_a_stand_in(digest)
             && let Ok(bytes) = self.store.read_blob(digest)
         {
             let descriptor = self.descriptor(&bytes, None)?;

@@ -2,6 +2,9 @@
 //!
 //! One slim Python is made, in the shared data root, and used by all.
 
+mod mirror;
+mod servers;
+
 use std::fs;
 
 use coil_testkit::Context;
@@ -101,6 +104,68 @@ X
 }
 
 #[test]
+fn a_command_takes_the_place_of_the_interpreter() {
+    let context = with_python();
+    let quiet = ["run", "--rm", "--network", "none"];
+    let echo = context
+        .coil(quiet)
+        .args([PYTHON, "echo", "hello"])
+        .run()
+        .success();
+    assert_eq!(echo.stdout(), "hello\n");
+    let python = context
+        .coil(quiet)
+        .args(["-i", PYTHON])
+        .input("print(6 * 7)\n")
+        .run();
+    assert_eq!(python.success().stdout(), "42\n");
+    // Nobody has a password, and the shell runs nothing that the environment brings.
+    let accounts = in_python(
+        &context,
+        "cut -d: -f2 /etc/shadow | sort -u | tr '\\n' ' '; env x='() { :;}; echo no' bash -c 'echo yes'",
+    );
+    assert_eq!(accounts, "* yes\n");
+}
+
+/// With the machine's network, certificates, index and mirror.
+#[test]
+fn pip_and_apt_install_inside() {
+    let context = with_python();
+    let bundle =
+        std::env::var("SSL_CERT_FILE").unwrap_or_else(|_| "/etc/ssl/certs/ca-certificates.crt".into());
+    let mut run = context
+        .coil(["run", "--rm", "--network", "host", "-v"])
+        .arg(format!("{bundle}:/etc/ssl/certs/ca-certificates.crt:ro"))
+        .args(["-v", "/etc/apt/sources.list.d:/etc/apt/sources.list.d:ro"]);
+    for name in [
+        "PIP_INDEX_URL",
+        "PIP_EXTRA_INDEX_URL",
+        "PIP_TRUSTED_HOST",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "http_proxy",
+    ] {
+        if std::env::var_os(name).is_some() {
+            run = run.args(["-e", name]);
+        }
+    }
+    let script = "useradd --create-home joe
+         su joe -c 'PATH=$PATH:/usr/local/bin pip install --quiet --user six && python3 -c \"import six; print(six.__file__)\"'
+         python3 -m venv /tmp/v && /tmp/v/bin/pip install --quiet six && /tmp/v/bin/python -c 'import six; print(six.__file__)'
+         apt-get update -qq && apt-get install -y -qq --no-install-recommends tini > /dev/null 2>&1 && tini --version";
+    let printed = run.args([PYTHON, "sh", "-ec", script]).run().success();
+    let lines: Vec<&str> = printed.stdout().lines().collect();
+    assert_eq!(
+        lines[..2],
+        [
+            "/home/joe/.local/lib/python3.11/site-packages/six.py",
+            "/tmp/v/lib/python3.11/site-packages/six.py"
+        ]
+    );
+    assert!(lines[2].starts_with("tini version"), "{printed}");
+}
+
+#[test]
 fn dpkg_and_apt_are_whole_and_know_no_mirror_of_this_machine() {
     let context = with_python();
     let printed = in_python(
@@ -148,6 +213,7 @@ fn a_stand_in_is_never_mistaken_for_the_image() {
         .as_str()
         .unwrap_or_default()
         .to_owned();
+    assert!(digest.starts_with("sha256:"), "{facts}");
     context
         .coil(["run", "--rm", &format!("python:3.11-slim@{digest}"), "true"])
         .run()
