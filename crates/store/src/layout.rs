@@ -10,6 +10,7 @@
 //! | `step-caches-v1/ID` | folders that build steps keep from one build to the next |
 //! | `cache-v1/KIND/KEY` | small records of work done; the blobs that they name are kept |
 //! | `downloads-v1/KIND/…` | wheels, packages and indices as they were fetched |
+//! | `volumes-v1/NAME` | a volume: what is known of it, and its files in `_data` |
 //! | `containers-v1/ID` | a container's settings, state, log and writable layer |
 //! | `names-v1/NAME` | which container has a name |
 //! | `temp-v1` | what is being written |

@@ -255,7 +255,7 @@ fn shared_image(context: &Context) -> String {
         .run()
         .success();
     context.coil(["load", "-q", "-i"]).arg(&archive).run().success();
-    fs::remove_file(&archive).unwrap();
+    fs::remove_file(&archive).expect("our own archive");
     name.to_owned()
 }
 
