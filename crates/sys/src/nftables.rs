@@ -56,6 +56,8 @@ pub enum Hook {
     DestinationNat,
     /// `nat` rules for what this machine itself sends, at priority -100.
     LocalNat,
+    /// `filter` rules for what is this machine's own, at priority 0.
+    Input,
     /// `filter` rules for what arrives, before connections are looked up: at priority -300.
     Arrival,
 }
@@ -67,6 +69,7 @@ impl Hook {
             Hook::SourceNat => (libc::NF_INET_POST_ROUTING as u32, 100, "nat"),
             Hook::DestinationNat => (libc::NF_INET_PRE_ROUTING as u32, -100, "nat"),
             Hook::LocalNat => (libc::NF_INET_LOCAL_OUT as u32, -100, "nat"),
+            Hook::Input => (libc::NF_INET_LOCAL_IN as u32, 0, "filter"),
             Hook::Arrival => (libc::NF_INET_PRE_ROUTING as u32, -300, "filter"),
         }
     }
@@ -198,6 +201,11 @@ impl Rule {
     pub fn established(self) -> Self {
         // The kernel's bits for `established` and `related` (NF_CT_STATE_BIT).
         self.connection(libc::NFT_CT_STATE, 1 << 1 | 1 << 2)
+    }
+
+    /// Holds for packets that fit no connection, which are never translated.
+    pub fn stray(self) -> Self {
+        self.connection(libc::NFT_CT_STATE, 1)
     }
 
     /// Holds for packets of connections whose destination was translated.

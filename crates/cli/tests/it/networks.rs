@@ -644,6 +644,8 @@ fn run_and_remove_leaves_the_machine_as_it_was() {
                 .run()
                 .success();
         }
+        // Whoever has ended is out of the network, at once.
+        context.coil(["network", "rm", "brief"]).run().success();
     }
     coil_testkit::leftovers::Traces::none_since(&before, &paths);
 }

@@ -14,12 +14,13 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use coil_oci::Digest;
 use coil_runtime::network::{self, DEFAULT_NETWORK, Subnet, Subnet6};
 use serde::{Deserialize, Serialize};
 
-use crate::{Engine, clock, words};
+use crate::{Engine, Status, clock, words};
 
 pub use error::NetworksError;
 pub use wish::{HostName, NameWishes, NetworkRequest, NetworkWish, NetworkWishes, WishError, hardware};
@@ -28,6 +29,9 @@ pub use wish::{HostName, NameWishes, NetworkRequest, NetworkWish, NetworkWishes,
 const FOLDER: &str = "networks-v1";
 /// The networks that are always there.
 const PREDEFINED: [&str; 3] = [DEFAULT_NETWORK, "host", "none"];
+
+/// How long a container that has ended may take to leave.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Driver options that are honoured.
 const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
@@ -300,13 +304,21 @@ impl Engine {
         if record.is_predefined() {
             return Err(NetworksError::Kept(record.name));
         }
-        let users = self.users(&record.name);
-        if !users.is_empty() {
-            return Err(NetworksError::InUse {
-                name: record.name,
-                id: record.id,
-                users,
-            });
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let users = self.users(&record.name);
+            // Who has told of its end is about to leave.
+            if users.iter().any(|(_, stays)| *stays) || !users.is_empty() && Instant::now() > until {
+                return Err(NetworksError::InUse {
+                    name: record.name,
+                    id: record.id,
+                    users: users.into_iter().map(|(name, _)| name).collect(),
+                });
+            }
+            if users.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
         let path = self.networks_folder().join(format!("{}.json", record.name));
         match fs::remove_file(&path) {
@@ -318,11 +330,14 @@ impl Engine {
         }
     }
 
-    /// The names of the containers that are in a network now.
-    fn users(&self, network: &str) -> Vec<String> {
+    /// The names of the containers that are in a network now, and whether they stay: not those that have ended.
+    fn users(&self, network: &str) -> Vec<(String, bool)> {
         let name_of = |id: String| match self.container(&id) {
-            Ok(container) => container.record.name,
-            Err(_) => id.chars().take(12).collect(),
+            Ok(container) => {
+                let stays = container.state.status != Status::Exited;
+                (container.record.name, stays)
+            }
+            Err(_) => (id.chars().take(12).collect(), false),
         };
         self.member_ids(network).into_iter().map(name_of).collect()
     }

@@ -116,12 +116,12 @@ impl Published {
         {
             restore_rules(&self.place)?;
         }
-        nftables
-            .commit(batch, "lead connections to published ports")
-            .map_err(|error| error.source)?;
         let folder = Folder::lock(&self.place.run_root, &self.place.network)?;
         folder.set_published(self.place.address.into(), &self.place.id, true)?;
-        local_routes(&self.place.bridge, true)
+        local_routes(&self.place.bridge, true)?;
+        nftables
+            .commit(batch, "lead connections to published ports")
+            .map_err(|error| error.source)
     }
 
     /// Looks whether the rules were taken away, and sets them anew.

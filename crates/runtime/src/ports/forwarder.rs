@@ -57,7 +57,7 @@ pub struct Forwarder {
     datagram: Vec<u8>,
     init_pid: Option<i32>,
     refused: BTreeSet<(u16, Protocol)>,
-    /// The container's TCP ports that took a connection, and whether there is one that wasn't told of yet.
+    /// The container's TCP ports that carried much at once, and whether there is one that wasn't told of yet.
     reached: (BTreeSet<u16>, bool),
     notices: Vec<String>,
 }
@@ -162,12 +162,12 @@ impl Forwarder {
         std::mem::take(&mut self.notices)
     }
 
-    /// The container's TCP ports that took a connection by now; none when there is no new one since the last call.
+    /// The container's TCP ports that carried much at once by now; none when there is no new one since the last call.
     pub fn newly_reached(&mut self) -> Option<&BTreeSet<u16>> {
         std::mem::take(&mut self.reached.1).then_some(&self.reached.0)
     }
 
-    /// The container's TCP ports that took a connection by now.
+    /// The container's TCP ports that carried much at once by now.
     pub fn reached(&self) -> &BTreeSet<u16> {
         &self.reached.0
     }
@@ -413,7 +413,6 @@ impl Forwarder {
             return;
         };
         stream.stage = Stage::Open;
-        self.reached.1 |= self.reached.0.insert(stream.port);
         if self
             .poll
             .add(stream.client.as_fd(), ready::EDGES, token(STREAM, slot))
@@ -450,6 +449,8 @@ impl Forwarder {
         match stream.pump(&mut self.pool) {
             Turn::Idle => {}
             Turn::More => {
+                // Much at once: such a connection is worth a shorter way.
+                self.reached.1 |= self.reached.0.insert(stream.port);
                 // Edges are reported once: asking again brings this connection back after the others.
                 let again = [Some(&stream.client), stream.server.as_ref()]
                     .into_iter()

@@ -7,15 +7,12 @@ use crate::rootless::{as_user, make_rootless};
 use coil_runtime::network::{NameSettings, NetworkSpec};
 use coil_runtime::ports::{PortMapping, Protocol};
 use coil_runtime::state::Status;
-use coil_sys::netlink::within_network;
 use coil_sys::netlink_route::Route;
 use coil_sys::process::unshare;
 use std::io::{ErrorKind, Read};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::AsFd as _;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::time::Duration;
 
 /// Says where it listens, then greets every client on port 8080.
 const SERVER: &str = r#"
@@ -103,63 +100,6 @@ fn a_container_on_a_bridge_is_reached_and_leaves_nothing() {
         assert_eq!(text, "hello");
         drop(container);
         assert!(Route::open().unwrap().link("coil0").unwrap().is_none());
-    });
-}
-
-#[test]
-fn connections_of_the_machine_go_straight_and_loopback_stays_its_own() {
-    on_a_host(|| {
-        let container = serving("0.0.0.0", bridge());
-        let _started = container.started();
-        assert_eq!(greeting(&container), "hello");
-        let rules = || {
-            let output = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
-            String::from_utf8(output.stdout).unwrap()
-        };
-        let route_localnet =
-            || std::fs::read_to_string("/proc/sys/net/ipv4/conf/coil0/route_localnet").unwrap();
-        let wait_for_rules = || {
-            while !(rules().contains("dnat to") && route_localnet().trim() == "1") {
-                std::thread::yield_now();
-            }
-        };
-        // The proxy reached the program once: from now on it isn't needed.
-        wait_for_rules();
-        assert_eq!(greeting(&container), "hello");
-        let place = container.state().networks.remove(0);
-        let pid = container.state().pid;
-        let net = std::fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
-        let secret = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = secret.local_addr().unwrap().port();
-        secret.set_nonblocking(true).unwrap();
-        let try_to_reach_loopback = || {
-            within_network(net.as_fd(), || {
-                // A container with rights over its network sends what is for 127.0.0.1 to the bridge.
-                for words in [
-                    "ip addr flush dev lo",
-                    "ip route flush table local",
-                    "ip route add 127.0.0.1 via GATEWAY dev eth0 onlink",
-                ] {
-                    let words = words.replace("GATEWAY", &place.gateway.to_string());
-                    let mut words = words.split(' ');
-                    Command::new(words.next().unwrap()).args(words).output().unwrap();
-                }
-                let socket = std::net::UdpSocket::bind((place.address, 0)).ok();
-                drop(socket);
-                TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), Duration::from_millis(300))
-                    .is_ok()
-            })
-            .unwrap()
-        };
-        // A firewall that is loaded anew flushes every rule: they come back.
-        Command::new("nft").args(["flush", "ruleset"]).status().unwrap();
-        wait_for_rules();
-        assert!(rules().contains("127.0.0.0/8 drop"), "{}", rules());
-        assert_eq!(greeting(&container), "hello");
-        assert!(!try_to_reach_loopback());
-        assert_eq!(secret.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
-        drop(container);
-        assert!(!rules().contains("coil"), "{}", rules());
     });
 }
 
