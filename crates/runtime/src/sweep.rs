@@ -41,9 +41,6 @@ pub fn sweep(container_dir: &Path, run_dir: &Path) -> io::Result<bool> {
         let _ = process::kill(pid, libc::SIGKILL);
     }
     let removed = spec.cgroup.remove();
-    if !state.networks.is_empty() && !spec.ports.is_empty() {
-        let _ = network::unpublish(&spec.id);
-    }
     for place in &state.networks {
         let _ = network::detach(place);
     }

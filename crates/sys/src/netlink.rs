@@ -202,27 +202,6 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Joins a group that hears of changes. A socket that has sent nothing has no address yet, and would hear nothing.
-    pub(crate) fn join(&self, group: i32) -> io::Result<()> {
-        // SAFETY: all zeroes is a valid sockaddr_nl: an address of the kernel's choice.
-        let mut address: libc::sockaddr_nl = unsafe { zeroed() };
-        address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
-        // SAFETY: pointer and length describe the local struct.
-        check(unsafe {
-            libc::bind(
-                self.socket.as_raw_fd(),
-                (&raw const address).cast(),
-                size_of::<libc::sockaddr_nl>() as libc::socklen_t,
-            )
-        })?;
-        set_option(
-            self.socket.as_fd(),
-            libc::SOL_NETLINK,
-            libc::NETLINK_ADD_MEMBERSHIP,
-            group,
-        )
-    }
-
     pub(crate) fn next_sequence(&mut self) -> u32 {
         self.sequence += 1;
         self.sequence

@@ -7,7 +7,6 @@ use crate::netlink::{
 use crate::nftables_numbers as numbers;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, BorrowedFd};
 
 const SUBSYSTEM: u16 = libc::NFNL_SUBSYS_NFTABLES as u16;
 const FIRST_REGISTER: u32 = libc::NFT_REG_1 as u32;
@@ -56,8 +55,6 @@ pub enum Hook {
     DestinationNat,
     /// `nat` rules for what this machine itself sends, at priority -100.
     LocalNat,
-    /// `filter` rules for what is this machine's own, at priority 0.
-    Input,
     /// `filter` rules for what arrives, before connections are looked up: at priority -300.
     Arrival,
 }
@@ -69,7 +66,6 @@ impl Hook {
             Hook::SourceNat => (libc::NF_INET_POST_ROUTING as u32, 100, "nat"),
             Hook::DestinationNat => (libc::NF_INET_PRE_ROUTING as u32, -100, "nat"),
             Hook::LocalNat => (libc::NF_INET_LOCAL_OUT as u32, -100, "nat"),
-            Hook::Input => (libc::NF_INET_LOCAL_IN as u32, 0, "filter"),
             Hook::Arrival => (libc::NF_INET_PRE_ROUTING as u32, -300, "filter"),
         }
     }
@@ -201,11 +197,6 @@ impl Rule {
     pub fn established(self) -> Self {
         // The kernel's bits for `established` and `related` (NF_CT_STATE_BIT).
         self.connection(libc::NFT_CT_STATE, 1 << 1 | 1 << 2)
-    }
-
-    /// Holds for packets that fit no connection, which are never translated.
-    pub fn stray(self) -> Self {
-        self.connection(libc::NFT_CT_STATE, 1)
     }
 
     /// Holds for packets of connections whose destination was translated.
@@ -477,46 +468,6 @@ impl Nftables {
                 if over {
                     return first.map_or(Ok(()), |error| Err(failure(error)));
                 }
-            }
-        }
-    }
-}
-
-/// Hears of changes of the packet filter in this thread's network namespace.
-#[derive(Debug)]
-pub struct Watch {
-    netlink: Netlink,
-}
-
-impl AsFd for Watch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.netlink.as_fd()
-    }
-}
-
-impl Watch {
-    /// Begins to listen; readable when there is something.
-    ///
-    /// # Errors
-    /// `EPROTONOSUPPORT` where the kernel has no netfilter.
-    pub fn open() -> io::Result<Self> {
-        let netlink = Netlink::open(libc::NETLINK_NETFILTER)?;
-        netlink.join(libc::NFNLGRP_NFTABLES)?;
-        crate::file::set_nonblocking(netlink.as_fd(), true)?;
-        Ok(Self { netlink })
-    }
-
-    /// Whether tables were removed since the last call; true as well when too much happened to be told.
-    pub fn lost_tables(&self) -> bool {
-        let mut lost = false;
-        loop {
-            match self.netlink.receive() {
-                Ok(answers) => {
-                    let gone = SUBSYSTEM << 8 | libc::NFT_MSG_DELTABLE as u16;
-                    lost |= answers.iter().any(|answer| answer.kind == gone);
-                }
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => lost = true,
-                Err(_) => return lost,
             }
         }
     }

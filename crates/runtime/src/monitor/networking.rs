@@ -1,11 +1,9 @@
 //! The monitor's dealings with the network: ports and addresses taken before the start, the rest once the namespace
 //! is there, and changes while the container runs.
 
-use super::service::{NAMES, RULES};
+use super::service::NAMES;
 use crate::failure::{Failure, Stage, error_text};
-use crate::network::{
-    self, BridgeSpec, Bridged, NameServer, NameSettings, NetworkSpec, NetworkState, Published,
-};
+use crate::network::{self, BridgeSpec, Bridged, NameServer, NameSettings, NetworkSpec, NetworkState};
 use crate::ports::{Dialer, Forwarder, PortMapping};
 use crate::spec::ContainerSpec;
 use crate::state::{self, State, Status};
@@ -21,8 +19,6 @@ pub(super) struct Networking {
     pub forwarder: Option<Forwarder>,
     /// Answers for the names of the container's networks.
     pub name_server: Option<NameServer>,
-    /// Leads the machine's own connections past the forwarder.
-    published: Option<Published>,
     places: Vec<NetworkState>,
     /// The container's network namespace, once it is there.
     net: Option<OwnedFd>,
@@ -141,25 +137,9 @@ impl Networking {
         }
     }
 
-    /// Has the poll loop look at the rules of published ports, if there are any.
-    fn listen_for_rules(&self, poll: &Poll) {
-        if let Some(published) = &self.published {
-            // Unwatched, they may be lost; the forwarder carries the connections then.
-            let _ = poll.add(published, ready::READ, RULES);
-        }
-    }
-
-    /// Sets the rules of published ports anew, if they were taken away.
-    pub(super) fn restore_rules(&self) {
-        if let Some(published) = &self.published {
-            published.dispatch();
-        }
-    }
-
-    /// Has the poll loop look at the name server and the rules, where they are.
+    /// Has the poll loop look at the name server, where there is one.
     pub(super) fn listen(&self, poll: &Poll) {
         self.listen_for_names(poll);
-        self.listen_for_rules(poll);
     }
 
     fn listen_for_names(&self, poll: &Poll) {
@@ -191,33 +171,17 @@ impl Networking {
             None => Dialer::loopback_of(self.pid, false)?,
         };
         forwarder.connect_to(dialer, Some(self.pid))?;
-        self.lead_straight();
         Ok(())
     }
 
     /// Carries what waits at published ports.
-    pub(super) fn forward(&mut self, poll: &Poll) {
+    pub(super) fn forward(&mut self) {
         let Some(forwarder) = &mut self.forwarder else {
             return;
         };
         // A failure of the poll itself ends forwarding, not the program.
         if forwarder.dispatch().is_err() {
             self.forwarder = None;
-        } else if forwarder.newly_reached().is_some() {
-            self.lead_straight();
-            self.listen_for_rules(poll);
-        }
-    }
-
-    /// Leads the machine's own connections past the forwarder, to the ports that are known to take them.
-    fn lead_straight(&mut self) {
-        if let Some(published) = self.published.take() {
-            published.end();
-        }
-        let place = self.places.iter().find(|place| place.way_out);
-        if let (Some(place), Some(forwarder)) = (place.or(self.places.first()), &self.forwarder) {
-            // Without a packet filter the forwarder carries all of it.
-            self.published = Published::begin(place, forwarder.bound(), forwarder.reached()).unwrap_or(None);
         }
     }
 
@@ -270,21 +234,13 @@ impl Networking {
         }
         if redial {
             self.dial().map_err(|error| error_text(&error))?;
-            self.listen_for_rules(poll);
         }
         Ok(())
     }
 
     /// Takes the running container out of a network; the error is for the user.
-    pub(super) fn disconnect(
-        &mut self,
-        spec: &mut ContainerSpec,
-        name: &str,
-        poll: &Poll,
-    ) -> Result<(), String> {
-        let left = self.leave(spec, name);
-        self.listen_for_rules(poll);
-        left?;
+    pub(super) fn disconnect(&mut self, spec: &mut ContainerSpec, name: &str) -> Result<(), String> {
+        self.leave(spec, name)?;
         if let NetworkSpec::Bridge(bridged) = &mut spec.network {
             bridged.places.retain(|place| place.network != name);
         }
@@ -363,9 +319,6 @@ impl Networking {
 
     /// Gives everything back. What fails is taken back by the next container or the next sweep.
     pub(super) fn detach(self) {
-        if let Some(published) = self.published {
-            published.end();
-        }
         for place in &self.places {
             let _ = network::detach(place);
         }

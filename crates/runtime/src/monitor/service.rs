@@ -27,7 +27,6 @@ pub(super) const TIMER: u64 = 7;
 pub(super) const HEALTH: u64 = 8;
 pub(super) const PROBE: u64 = 9;
 pub(super) const NAMES: u64 = 10;
-pub(super) const RULES: u64 = 11;
 
 /// How long the program may take to end when the monitor itself is asked to.
 const GRACE: Duration = Duration::from_secs(10);
@@ -148,7 +147,6 @@ impl Service {
                     INPUT => self.feed(),
                     PORTS => self.forward(networking),
                     NAMES => networking.answer_names(),
-                    RULES => networking.restore_rules(),
                     TIMER => {
                         self.timer.acknowledge();
                         match &self.running {
@@ -181,7 +179,7 @@ impl Service {
     }
 
     fn forward(&mut self, networking: &mut Networking) {
-        networking.forward(&self.poll);
+        networking.forward();
         let notices = networking.notices();
         if !notices.is_empty() {
             for notice in &notices {
@@ -229,10 +227,9 @@ impl Service {
             Request::Connect { client, place } => {
                 (client, networking.connect(&mut self.spec, *place, &self.poll))
             }
-            Request::Disconnect { client, network } => (
-                client,
-                networking.disconnect(&mut self.spec, &network, &self.poll),
-            ),
+            Request::Disconnect { client, network } => {
+                (client, networking.disconnect(&mut self.spec, &network))
+            }
             other => return self.on_request(other),
         };
         self.state.networks = networking.state();

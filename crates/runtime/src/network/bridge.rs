@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{NetworkError, folder_error};
 use super::lease::{Folder, Lease, Record, choose_subnet, first_free, is_free};
-use super::published::{local_routes, unpublish};
-use super::rules::{ensure_internal, ensure_outbound, remove_rules, set_rules};
+use super::rules::{ensure_internal, ensure_outbound, remove_rules};
 use super::{BridgeSpec, DEFAULT_NETWORK, Subnet, Subnet6};
 
 /// A container's place on a bridge, reserved.
@@ -134,7 +133,6 @@ pub fn prepare(
                 .to_string_lossy()
                 .into_owned(),
             names: spec.names.clone(),
-            published: false,
         };
         for ip in [Some(IpAddr::V4(address)), address6.map(IpAddr::V6)]
             .into_iter()
@@ -180,17 +178,7 @@ pub fn prepare(
 
 /// Frees what belongs to containers that are no more.
 fn reclaim(folder: &Folder, is_alive: &dyn Fn(&str) -> bool) -> io::Result<()> {
-    let dead = folder.reclaim(is_alive)?;
-    for id in &dead {
-        // Without a packet filter there is nothing of it.
-        let _ = unpublish(id);
-    }
-    if let Some(record) = folder.record().filter(|_| !dead.is_empty())
-        && !folder.leases().values().any(|lease| lease.published)
-    {
-        // The bridge may be gone.
-        let _ = local_routes(&record.bridge, false);
-    }
+    folder.reclaim(is_alive)?;
     Ok(())
 }
 
@@ -448,18 +436,6 @@ fn outside_mtu(route: &mut Route) -> Result<Option<u32>, NetworkError> {
         .find(|link| link.index == device)
         .map(|link| link.mtu);
     Ok(mtu.filter(|mtu| (576..1500).contains(mtu)))
-}
-
-/// Sets the rules of a network anew, after somebody took them away.
-///
-/// # Errors
-/// When the network isn't there any more, or the kernel refuses.
-pub(super) fn restore_rules(state: &NetworkState) -> io::Result<()> {
-    let folder = Folder::lock(&state.run_root, &state.network)?;
-    let record = folder
-        .record()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    set_rules(&record).map_err(io::Error::other)
 }
 
 /// Gives a container another name in its networks.

@@ -46,9 +46,6 @@ pub(super) struct Lease {
     /// The names by which the others find it.
     #[serde(default)]
     pub(super) names: Vec<String>,
-    /// Whether its published ports need a way from the bridge to loopback.
-    #[serde(default)]
-    pub(super) published: bool,
 }
 
 /// A container's place in a network as it is now.
@@ -204,16 +201,6 @@ impl Folder {
             }
         }
         Ok(dead)
-    }
-
-    /// Notes whether a container's published ports need a way from the bridge to loopback; gives whether anybody's do.
-    pub(super) fn set_published(&self, address: IpAddr, id: &str, published: bool) -> io::Result<bool> {
-        let mut leases = self.leases();
-        if let Some(lease) = leases.get_mut(&address).filter(|lease| lease.id == id) {
-            lease.published = published;
-            self.reserve(address, lease)?;
-        }
-        Ok(leases.values().any(|lease| lease.published))
     }
 
     /// Forgets the network, when its bridge is gone.

@@ -6,7 +6,6 @@ mod error;
 mod lease;
 mod name_server;
 mod names;
-mod published;
 mod rules;
 mod subnet;
 
@@ -17,7 +16,6 @@ pub use lease::{Member, live, members};
 pub use name_server::NameServer;
 pub use names::{NAME_SERVER, NameFiles, files};
 pub(crate) use names::{has_names, hosts_after, resolv_conf};
-pub(crate) use published::{Published, unpublish};
 pub use subnet::{Subnet, Subnet6};
 
 use serde::{Deserialize, Serialize};

@@ -57,8 +57,6 @@ pub struct Forwarder {
     datagram: Vec<u8>,
     init_pid: Option<i32>,
     refused: BTreeSet<(u16, Protocol)>,
-    /// The container's TCP ports that carried much at once, and whether there is one that wasn't told of yet.
-    reached: (BTreeSet<u16>, bool),
     notices: Vec<String>,
 }
 
@@ -113,7 +111,6 @@ impl Forwarder {
             datagram: Vec::new(),
             init_pid: None,
             refused: BTreeSet::new(),
-            reached: (BTreeSet::new(), false),
             notices: Vec::new(),
         })
     }
@@ -160,16 +157,6 @@ impl Forwarder {
     /// What the user should be told once, since the last call.
     pub fn take_notices(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notices)
-    }
-
-    /// The container's TCP ports that carried much at once by now; none when there is no new one since the last call.
-    pub fn newly_reached(&mut self) -> Option<&BTreeSet<u16>> {
-        std::mem::take(&mut self.reached.1).then_some(&self.reached.0)
-    }
-
-    /// The container's TCP ports that carried much at once by now.
-    pub fn reached(&self) -> &BTreeSet<u16> {
-        &self.reached.0
     }
 
     /// The helper's process id, so that the caller's reaping can tell it from the container's.
@@ -449,8 +436,6 @@ impl Forwarder {
         match stream.pump(&mut self.pool) {
             Turn::Idle => {}
             Turn::More => {
-                // Much at once: such a connection is worth a shorter way.
-                self.reached.1 |= self.reached.0.insert(stream.port);
                 // Edges are reported once: asking again brings this connection back after the others.
                 let again = [Some(&stream.client), stream.server.as_ref()]
                     .into_iter()
