@@ -1,13 +1,18 @@
 //! `FROM` and `--from`: an image of the store, of a registry, or one that stands in for it.
 
 use coil_dockerfile::Span;
-use coil_oci::{Arch, Descriptor, ImageConfig, Platform, Reference, media_type};
+use coil_oci::{Arch, Descriptor, Digest, ImageConfig, Platform, Reference, media_type};
 use coil_registry::{PullRequest, Quiet};
 use coil_store::{Image, StoreError};
 
 use super::solving::BuiltLayer;
 use super::{BuildError, Builder};
 use crate::stand_in;
+
+/// Records of registries that couldn't give an image that has a stand-in: when, in seconds since 1970.
+const IN_VAIN: &str = "asked-in-vain-v1";
+/// How long such a record counts.
+const IN_VAIN_SECONDS: u64 = 3600;
 
 /// An image that a stage begins with.
 #[derive(Debug, Clone)]
@@ -33,12 +38,54 @@ impl Builder<'_> {
                 .help("an image is [REGISTRY/]NAME[:TAG], in small letters"),
             )
         })?;
-        if !pull && let Some(image) = self.image_here(name, arch)? {
-            return Ok(self.base_of(&reference, &image));
+        let here = if pull { None } else { self.image_here(name, arch)? };
+        let stand_in = match here {
+            Some((image, false)) => return Ok(self.base_of(&reference, &image)),
+            Some((image, true)) => Some(image),
+            None => None,
+        };
+        if let Some(image) = &stand_in
+            && (self.registries.is_none() || self.was_asked_in_vain(&reference))
+        {
+            return Ok(self.standing_in(&reference, image));
         }
+        match (self.pulled(name, &reference, arch, span), stand_in) {
+            (Ok(base), _) => Ok(base),
+            (Err(_), Some(image)) => {
+                self.asked_in_vain(&reference)?;
+                Ok(self.standing_in(&reference, &image))
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// A stand-in as a base, and a line that says so.
+    fn standing_in(&self, reference: &Reference, image: &Image) -> Base {
+        self.events.note(&stand_in::notice(reference, image));
+        self.base_of(reference, image)
+    }
+
+    /// Whether the registry couldn't give the image a short while ago: a stand-in is used without asking each time.
+    fn was_asked_in_vain(&self, reference: &Reference) -> bool {
+        let key = Digest::of(reference.canonical().as_bytes());
+        let said = self.store.cache_get(IN_VAIN, key.hex());
+        let said = said.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse::<u64>().ok());
+        let now = self.now.as_secs();
+        said.is_some_and(|then| then <= now && now - then < IN_VAIN_SECONDS)
+    }
+
+    fn asked_in_vain(&self, reference: &Reference) -> Result<(), BuildError> {
+        let key = Digest::of(reference.canonical().as_bytes());
+        let now = self.now.as_secs().to_string();
+        self.store
+            .cache_put(IN_VAIN, key.hex(), now.as_bytes())
+            .map_err(BuildError::io("keeping what a registry said"))
+    }
+
+    fn pulled(&self, name: &str, reference: &Reference, arch: Arch, span: Span) -> Result<Base, BuildError> {
         let Some(registries) = self.registries else {
             let text = format!("the image {name} is not here, and no registry may be asked");
-            return Err(self.no_image(&reference, span, text, None));
+            return Err(self.no_image(reference, span, text, None));
         };
         self.events.note(&format!("pulling {}", reference.familiar()));
         let request = PullRequest {
@@ -49,10 +96,10 @@ impl Builder<'_> {
         };
         let pulled = registries
             .pull(self.store, &request, self.downloads, &Quiet)
-            .map_err(|error| match stand_in::recipe(&reference, false).is_ok() {
+            .map_err(|error| match stand_in::recipe(reference, false).is_ok() {
                 true => {
                     let text = format!("the image {name} cannot be had: {error}");
-                    self.no_image(&reference, span, text, None)
+                    self.no_image(reference, span, text, None)
                 }
                 false => BuildError::Pull {
                     span,
@@ -61,12 +108,12 @@ impl Builder<'_> {
                 },
             })?;
         self.store
-            .set_ref(&reference, &pulled.descriptor, self.now.as_secs())?;
+            .set_ref(reference, &pulled.descriptor, self.now.as_secs())?;
         let descriptor = pulled
             .images
             .first()
             .map_or(&pulled.descriptor, |(_, descriptor)| descriptor);
-        Ok(self.base_of(&reference, &self.store.image_of(descriptor)?))
+        Ok(self.base_of(reference, &self.store.image_of(descriptor)?))
     }
 
     fn no_image(&self, reference: &Reference, span: Span, text: String, other: Option<String>) -> BuildError {
@@ -81,25 +128,15 @@ impl Builder<'_> {
         fault.into()
     }
 
-    fn image_here(&self, name: &str, arch: Arch) -> Result<Option<Image>, BuildError> {
+    /// The image of a name, if the store has it for the platform, and whether it only stands in.
+    fn image_here(&self, name: &str, arch: Arch) -> Result<Option<(Image, bool)>, BuildError> {
         let named = match self.store.find(name) {
             Ok(named) => named,
             Err(StoreError::NoSuchImage(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         match self.store.image(&named, &Platform::linux(arch)) {
-            Ok(image) => {
-                if named.stand_in {
-                    let labels = &image.config.config.labels;
-                    let made_of = labels
-                        .get(stand_in::label::MADE_OF)
-                        .map_or("Debian's packages", String::as_str);
-                    self.events.note(&format!(
-                        "{name} is a stand-in made by `coil base` from {made_of}, not the registry's image"
-                    ));
-                }
-                Ok(Some(image))
-            }
+            Ok(image) => Ok(Some((image, named.stand_in))),
             Err(StoreError::NoPlatform { .. } | StoreError::MissingBlob(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
