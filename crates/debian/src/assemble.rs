@@ -187,6 +187,8 @@ impl Archive {
             snapshot_time(&pinned.date),
             package.filename
         ));
+        let snapshot = addresses.len() - 1;
+        let mut failure = None;
         for (number, url) in addresses.iter().enumerate() {
             let request = Download {
                 url: url.clone(),
@@ -198,15 +200,22 @@ impl Archive {
             match self.fetcher.download(&request, progress) {
                 Ok(_) => return Ok(()),
                 Err(FetchError::NotFound { .. }) => {}
-                // The archive of old packages is the last resort; that the mirror lacks it is what the user must know.
-                Err(_) if number > 0 => {}
-                Err(source) => {
+                // The archive of old packages is the last resort; what the mirror says is what the user must know.
+                Err(_) if number == snapshot => {}
+                Err(source) if number == 0 => {
                     return Err(AssembleError::Fetch {
                         package: name,
                         source,
                     });
                 }
+                Err(source) => failure = Some(source),
             }
+        }
+        if let Some(source) = failure {
+            return Err(AssembleError::Fetch {
+                package: name,
+                source,
+            });
         }
         Err(AssembleError::Gone {
             package: name,
