@@ -32,10 +32,10 @@ def call(*command: object, **options: object) -> str:
     return done.stdout
 
 
-def works(*command: object) -> bool:
+def works(*command: object, **how: object) -> bool:
     """Whether a command exists and succeeds."""
     try:
-        call(*command)
+        call(*command, **how)
     except (RuntimeError, OSError):
         return False
     return True
