@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use coil_oci::Digest;
 use coil_sys::netlink_route::{Address, Link, Route};
@@ -246,6 +248,19 @@ fn choose_addresses(
     }
 }
 
+/// Whether nothing is connected to a bridge, after a wait for containers that have just been killed: the kernel takes
+/// the devices of a network namespace down some time after its last process has gone.
+fn falls_free(bridge: u32, route: &mut Route) -> Result<bool, NetworkError> {
+    let patience = Instant::now() + Duration::from_secs(5);
+    while route.links()?.iter().any(|other| other.master == Some(bridge)) {
+        if Instant::now() > patience {
+            return Ok(false);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(true)
+}
+
 /// The bridge of a network, made if it isn't there, with its addresses, forwarding and rules.
 fn ensure_bridge(
     spec: &BridgeSpec,
@@ -265,11 +280,7 @@ fn ensure_bridge(
     }
     if let Some(link) = present {
         // Left behind by a crash: it may go when nothing is connected to it.
-        let used = route
-            .links()?
-            .iter()
-            .any(|other| other.master == Some(link.index));
-        if used || link.kind.as_deref() != Some("bridge") {
+        if link.kind.as_deref() != Some("bridge") || !falls_free(link.index, route)? {
             return Err(NetworkError::Foreign { device: name });
         }
         route.delete_link(link.index)?;
