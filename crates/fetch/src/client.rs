@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::http::{Response, Uri};
-use ureq::{Agent, Body};
+use ureq::Body;
+use ureq::http::Response;
 
 use crate::address::{Address, Credentials, redact_url};
+use crate::agents::Agents;
 use crate::error::FetchError;
 use crate::netrc::NetrcEntry;
-use crate::{forward, proxy, tls};
 
 /// The most that [`Fetcher::get`] takes in, in bytes.
 const PAGE_LIMIT: u64 = 512 << 20;
@@ -79,10 +79,7 @@ pub enum LoginSource {
 pub(crate) struct Inner {
     pub(crate) settings: FetchSettings,
     first_pause: Duration,
-    plain: OnceLock<Agent>,
-    plain_proxied: OnceLock<Result<Agent, String>>,
-    tls: OnceLock<Result<Agent, String>>,
-    tls_proxied: OnceLock<Result<Agent, String>>,
+    pub(crate) agents: Agents,
     /// Logins that stood in a URL, by origin.
     logins: Mutex<BTreeMap<String, Credentials>>,
 }
@@ -115,10 +112,7 @@ impl Fetcher {
             inner: Arc::new(Inner {
                 settings,
                 first_pause: Duration::from_millis(250),
-                plain: OnceLock::new(),
-                plain_proxied: OnceLock::new(),
-                tls: OnceLock::new(),
-                tls_proxied: OnceLock::new(),
+                agents: Agents::default(),
                 logins: Mutex::new(BTreeMap::new()),
             }),
             anonymous: false,
@@ -386,44 +380,6 @@ impl Fetcher {
         Some(entry_login(named).basic())
     }
 
-    /// The proxy by which an address is reached.
-    fn proxy_for(&self, address: &Address) -> Option<&str> {
-        let settings = &self.inner.settings;
-        let proxy = if address.https {
-            &settings.https_proxy
-        } else {
-            &settings.http_proxy
-        };
-        let proxy = proxy.as_deref().filter(|text| !text.is_empty());
-        proxy.filter(|_| !proxy::is_exempt(settings.no_proxy.as_deref(), address))
-    }
-
-    pub(crate) fn agent(&self, address: &Address, url: &str) -> Result<&Agent, FetchError> {
-        let settings = &self.inner.settings;
-        let proxy = self.proxy_for(address);
-        let made = match (address.https, proxy) {
-            (false, None) => {
-                return Ok(self
-                    .inner
-                    .plain
-                    .get_or_init(|| config(settings).build().new_agent()));
-            }
-            (false, Some(proxy)) => self
-                .inner
-                .plain_proxied
-                .get_or_init(|| plain_proxied(settings, proxy)),
-            (true, None) => self.inner.tls.get_or_init(|| secure(settings, None)),
-            (true, Some(proxy)) => self
-                .inner
-                .tls_proxied
-                .get_or_init(|| secure(settings, Some(proxy))),
-        };
-        made.as_ref().map_err(|reason| FetchError::Tls {
-            url: redact_url(url),
-            reason: reason.clone(),
-        })
-    }
-
     pub(crate) fn request_error(&self, url: &str, address: &Address, error: ureq::Error) -> FetchError {
         let url = redact_url(url);
         let proxy = self.proxy_for(address).map(|proxy| {
@@ -435,6 +391,8 @@ impl Fetcher {
             Some(proxy) => format!("the proxy {proxy}: {reason}"),
             None => reason,
         };
+        // Where nobody answers any longer, the next try looks again where the server is.
+        self.inner.agents.names.forget();
         // A name is looked up here for the proxy alone, where there is one.
         let host = proxy.clone().unwrap_or_else(|| address.host.clone());
         let reason = error.to_string();
@@ -485,51 +443,6 @@ fn tls_error(error: &std::io::Error) -> Option<String> {
         .get_ref()?
         .downcast_ref::<rustls::Error>()
         .map(ToString::to_string)
-}
-
-fn config(settings: &FetchSettings) -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .proxy(None)
-        .user_agent(concat!("coil/", env!("CARGO_PKG_VERSION")))
-        .accept_encoding("")
-        .timeout_connect(Some(settings.timeout))
-        .timeout_per_read(Some(settings.timeout))
-        .timeout_per_write(Some(settings.timeout))
-        .max_idle_connections_per_host(8)
-}
-
-fn plain_proxied(settings: &FetchSettings, proxy: &str) -> Result<Agent, String> {
-    if proxy.starts_with("https://") || proxy.starts_with("socks") {
-        return tunnel(proxy).map(|proxy| config(settings).proxy(Some(proxy)).build().new_agent());
-    }
-    let text = if proxy.contains("://") {
-        proxy.to_string()
-    } else {
-        format!("http://{proxy}")
-    };
-    let address = Address::parse(&text).ok_or_else(|| "the http proxy's address is not a URL".to_string())?;
-    let uri: Uri = address
-        .bare()
-        .parse()
-        .map_err(|_| "the http proxy's address is not a URL".to_string())?;
-    let authorization = address.credentials.as_ref().map(Credentials::basic);
-    Ok(forward::agent(config(settings).build(), uri, authorization))
-}
-
-fn secure(settings: &FetchSettings, proxy: Option<&str>) -> Result<Agent, String> {
-    let tls = tls::config(settings.ca_file.as_deref(), settings.ca_dir.as_deref())?;
-    let proxy = proxy.map(tunnel).transpose()?;
-    Ok(config(settings).tls_config(tls).proxy(proxy).build().new_agent())
-}
-
-fn tunnel(proxy: &str) -> Result<ureq::Proxy, String> {
-    if proxy.starts_with("socks") {
-        return Err("a SOCKS proxy is not supported: name an http proxy".to_string());
-    }
-    ureq::Proxy::new(proxy).map_err(|_| "the https proxy's address is not a URL".to_string())
 }
 
 /// The first byte's position in the whole file, of a 206 answer.

@@ -6,29 +6,24 @@
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, NextTimeout, TcpConnector, Transport,
 };
 
+use crate::names::Names;
+
 /// Makes an agent whose requests all go to the proxy.
-pub(crate) fn agent(config: Config, proxy: Uri, authorization: Option<String>) -> ureq::Agent {
+pub(crate) fn agent(config: Config, names: Names, proxy: Uri, authorization: Option<String>) -> ureq::Agent {
     let connector = TcpConnector::default().chain(Forward { authorization });
-    ureq::Agent::with_parts(
-        config,
-        connector,
-        ToProxy {
-            proxy,
-            inner: DefaultResolver::default(),
-        },
-    )
+    ureq::Agent::with_parts(config, connector, ToProxy { proxy, inner: names })
 }
 
 /// Resolves every name to the proxy's address.
 #[derive(Debug)]
 struct ToProxy {
     proxy: Uri,
-    inner: DefaultResolver,
+    inner: Names,
 }
 
 impl Resolver for ToProxy {

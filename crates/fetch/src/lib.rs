@@ -12,11 +12,13 @@
 //!   growing pauses; what can't (a bad certificate, 404, a wrong hash) is told at once.
 
 mod address;
+mod agents;
 mod client;
 mod download;
 mod error;
 mod exchange;
 mod forward;
+mod names;
 mod netrc;
 mod progress;
 mod proxy;
