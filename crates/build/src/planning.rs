@@ -3,7 +3,7 @@
 //! The result is kept with a note of every file that was read for it, so an unchanged project skips all of this.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
@@ -33,7 +33,7 @@ use crate::project_index::{formats, login_notes, take_logins};
 use crate::project_package::{image_name, install_files};
 use crate::recorder::{Reads, Recorder};
 use crate::request::{Chosen, PackRequest, Packer};
-use crate::source_build::build_settings;
+use crate::source_build::{BuildSettings, build_settings};
 
 /// Records of plans. The number changes whenever the same project would be planned otherwise.
 const PLANS: &str = "pack-plan-v1";
@@ -155,6 +155,45 @@ impl Planned {
     }
 }
 
+/// What planning takes that is the same for all platforms of a project.
+struct Planning<'a> {
+    request: &'a PackRequest,
+    project: &'a Project,
+    wishes: &'a ProjectWishes,
+    files: &'a dyn ProjectFiles,
+    disk: &'a DiskFiles,
+    packages_from: String,
+    choice: BaseChoice,
+    archive: Archive,
+    build: BuildSettings,
+    bytecode: bool,
+}
+
+impl Planning<'_> {
+    /// The folder that paths in the lock start from.
+    fn lock_dir(&self) -> PathBuf {
+        self.disk.root().join(&self.project.lock_dir)
+    }
+
+    fn parts<'a>(
+        &'a self,
+        base: &'a BaseSource,
+        target: &'a Target,
+        selected: &'a [Pinned],
+        lock_dir: &'a Path,
+    ) -> PlatformParts<'a> {
+        PlatformParts {
+            archive: &self.archive,
+            base,
+            target,
+            selected,
+            lock_dir,
+            build: &self.build,
+            bytecode: self.bytecode,
+        }
+    }
+}
+
 impl Packer<'_> {
     /// Plans a project, or takes the plan that was made of the same files before.
     ///
@@ -239,126 +278,144 @@ impl Packer<'_> {
         files: &dyn ProjectFiles,
         disk: &DiskFiles,
     ) -> Result<(Planned, LockFile), PackError> {
-        let pyproject = project.pyproject.clone();
+        let pyproject = project.pyproject.as_ref();
         let mut request = request.clone();
         request
             .apt
             .extend(pyproject.iter().flat_map(|file| file.coil.apt.iter().cloned()));
-        let request = &request;
-        let packages_from = found_in(project);
-        let choice = BaseChoice::of(request, project)?;
-        let archs = platforms(request, pyproject.as_ref())?;
+        let wanted = pyproject.and_then(|project| project.coil.bytecode);
+        let planning = Planning {
+            packages_from: found_in(project),
+            choice: BaseChoice::of(&request, project)?,
+            archive: Archive::new(self.fetcher.clone(), self.store.clone(), (self.sources)())
+                .allow_expired(self.allow_expired),
+            build: build_settings(&request, pyproject, formats(project, files)?),
+            bytecode: !request.no_bytecode && wanted != Some(false),
+            request: &request,
+            project,
+            wishes,
+            files,
+            disk,
+        };
         let mut lock = LockFile::read(files, request.locked, request.upgrade)?;
-        let archive = Archive::new(self.fetcher.clone(), self.store.clone(), (self.sources)())
-            .allow_expired(self.allow_expired);
-        let formats = formats(project, files)?;
-        let build = build_settings(request, pyproject.as_ref(), formats);
-        let wanted = pyproject.as_ref().and_then(|project| project.coil.bytecode);
-        let bytecode = !request.no_bytecode && wanted != Some(false);
         let mut platforms = Vec::new();
         let mut packages = Vec::new();
         let mut local_sources = BTreeMap::new();
         let mut notes = project.notes.clone();
         notes.extend(login_notes(project, files)?);
-        for arch in archs {
-            let (source, target) =
-                self.base_source(request, &choice, arch, &archive, &mut lock, &mut notes)?;
-            let warned = Mutex::new(Vec::new());
-            let mut selected = match project.packages(&target, wishes)? {
-                Packages::Locked(packages) => packages,
-                Packages::Unresolved(input) => {
-                    let input = self.whole_input(*input, project, files)?;
-                    let hashes = HashPins::read(&input, &packages_from);
-                    lock.packages(&target, &input.digest(), &packages_from, || {
-                        let interpreter = self.resolving_interpreter(request, &archive, &source)?;
-                        let parts = PlatformParts {
-                            archive: &archive,
-                            base: &source,
-                            target: &target,
-                            selected: &[],
-                            lock_dir: disk.root(),
-                            build: &build,
-                            bytecode,
-                        };
-                        let texts = (input.requirements.as_str(), input.constraints.as_str());
-                        let mut found = self.resolving(request, &parts, texts, &|places, text| {
-                            let input = ResolutionInput {
-                                requirements: text.to_owned(),
-                                ..input.clone()
-                            };
-                            let (packages, warnings) =
-                                self.resolve(&input, &packages_from, &target, &interpreter, disk, places)?;
-                            warned
-                                .lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .extend(warnings);
-                            Ok(packages)
-                        })?;
-                        // Before the hashes: a source may be the one file that they allow.
-                        self.add_sources(&mut found, &build.formats)?;
-                        hashes.hold(&mut found, &target)?;
-                        Ok(found)
-                    })?
-                }
-            };
-            notes.extend(warned.into_inner().unwrap_or_else(PoisonError::into_inner));
-            // Whatever is recorded from here on holds no login; requests get theirs from the settings.
-            let index = self.index.with_addresses(take_logins(&mut selected));
-            let packer = Packer {
-                index: &index,
-                ..*self
-            };
-            let lock_dir = disk.root().join(&project.lock_dir);
-            let parts = PlatformParts {
-                archive: &archive,
-                base: &source,
-                target: &target,
-                selected: &selected,
-                lock_dir: &lock_dir,
-                build: &build,
-                bytecode,
-            };
-            let mut made = packer.platform(request, &parts, &mut lock, &mut notes)?;
-            if let Some(importable) = &mut made.importable {
-                importable.lock.clone_from(&packages_from);
-                importable.left_out = import_check::left_out(project, &selected);
-            }
-            platforms.push(made);
-            local_sources.extend(self.local_sources(&selected, &lock_dir)?);
+        for arch in archs_of(&request, pyproject)? {
+            let (platform, selected) = self.plan_platform(&planning, arch, &mut lock, &mut notes)?;
+            platforms.push(platform);
+            local_sources.extend(self.local_sources(&selected, &planning.lock_dir())?);
             packages.extend(selected);
         }
-        let installed = match &pyproject {
+        let installed = match pyproject {
             // Groups alone: the project lies beside them and isn't installed.
             Some(_) if !wishes.only_groups.is_empty() => Vec::new(),
             Some(pyproject) => install_files(pyproject, files, &platforms, &mut notes)?,
             None => Vec::new(),
         };
-        packages.sort_by(|a, b| a.name.cmp(&b.name));
-        packages.dedup_by(|a, b| a.name == b.name);
-        for package in &mut packages {
-            // Only the names are looked at again.
-            package.artifacts.clear();
-        }
+        let first = platforms.first();
         let planned = Planned {
-            name: image_name(pyproject.as_ref(), disk),
+            name: image_name(pyproject, disk),
             python: Chosen {
-                value: platforms
-                    .first()
-                    .map(|platform| platform.base.python.version.clone())
-                    .unwrap_or_default(),
-                reason: choice.python_reason(),
+                value: first.map_or_else(String::new, |platform| platform.base.python.version.clone()),
+                reason: planning.choice.python_reason(),
             },
-            base: choice.chosen(),
-            packages_from,
+            base: planning.choice.chosen(),
+            packages_from: planning.packages_from,
             platforms,
             installed,
-            settings: pyproject.as_ref().map(settings_of).unwrap_or_default(),
-            packages,
+            settings: pyproject.map(settings_of).unwrap_or_default(),
+            packages: names_alone(packages),
             local_sources,
             notes,
             variables: self.values_of(project),
         };
         Ok((planned, lock))
+    }
+
+    /// Plans one platform; gives it and the packages in it.
+    fn plan_platform(
+        &self,
+        planning: &Planning<'_>,
+        arch: Arch,
+        lock: &mut LockFile,
+        notes: &mut Vec<String>,
+    ) -> Result<(PlannedPlatform, Vec<Pinned>), PackError> {
+        let Planning {
+            request,
+            choice,
+            archive,
+            packages_from,
+            ..
+        } = planning;
+        let (source, target) = self.base_source(request, choice, arch, archive, lock, notes)?;
+        let mut selected = match planning.project.packages(&target, planning.wishes)? {
+            Packages::Locked(packages) => packages,
+            Packages::Unresolved(input) => {
+                let input = self.whole_input(*input, planning.project, planning.files)?;
+                lock.packages(&target, &input.digest(), packages_from, || {
+                    self.resolve_packages(planning, &source, &target, &input, notes)
+                })?
+            }
+        };
+        // Whatever is recorded from here on holds no login; requests get theirs from the settings.
+        let index = self.index.with_addresses(take_logins(&mut selected));
+        let packer = Packer {
+            index: &index,
+            ..*self
+        };
+        let lock_dir = planning.lock_dir();
+        let parts = planning.parts(&source, &target, &selected, &lock_dir);
+        let mut made = packer.platform(request, &parts, lock, notes)?;
+        if let Some(importable) = &mut made.importable {
+            importable.lock.clone_from(packages_from);
+            importable.left_out = import_check::left_out(planning.project, &selected);
+        }
+        Ok((made, selected))
+    }
+
+    /// Asks uv which packages a project without a lock needs on a platform.
+    fn resolve_packages(
+        &self,
+        planning: &Planning<'_>,
+        source: &BaseSource,
+        target: &Target,
+        input: &ResolutionInput,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Pinned>, PackError> {
+        let Planning {
+            request,
+            archive,
+            packages_from,
+            disk,
+            ..
+        } = planning;
+        let hashes = HashPins::read(input, packages_from);
+        let interpreter = self.resolving_interpreter(request, archive, source)?;
+        let parts = planning.parts(source, target, &[], disk.root());
+        let texts = (input.requirements.as_str(), input.constraints.as_str());
+        let warned = Mutex::new(Vec::new());
+        let found = self.resolving(request, &parts, texts, &|places, text| {
+            let input = ResolutionInput {
+                requirements: text.to_owned(),
+                ..input.clone()
+            };
+            let (packages, warnings) =
+                self.resolve(&input, packages_from, target, &interpreter, disk, places)?;
+            warned
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(warnings);
+            Ok(packages)
+        });
+        notes.extend(warned.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let mut found = found?;
+        // Before the hashes: a source may be the one file that they allow.
+        self.add_sources(&mut found, &planning.build.formats)?;
+        hashes.hold(&mut found, target)?;
+        Ok(found)
     }
 
     /// The variables that a project's requirements files name, with their values' digests.
@@ -454,7 +511,17 @@ fn found_in(project: &Project) -> String {
     project.lock.found_in().to_owned()
 }
 
-fn platforms(request: &PackRequest, pyproject: Option<&PyProject>) -> Result<Vec<Arch>, PackError> {
+/// Packages by their names, each once; nothing but the names is looked at again.
+fn names_alone(mut packages: Vec<Pinned>) -> Vec<Pinned> {
+    packages.sort_by(|a, b| a.name.cmp(&b.name));
+    packages.dedup_by(|a, b| a.name == b.name);
+    for package in &mut packages {
+        package.artifacts.clear();
+    }
+    packages
+}
+
+fn archs_of(request: &PackRequest, pyproject: Option<&PyProject>) -> Result<Vec<Arch>, PackError> {
     if !request.platforms.is_empty() {
         return Ok(request.platforms.clone());
     }

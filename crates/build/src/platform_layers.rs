@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use coil_debian::{Archive, PinnedBase};
 use coil_oci::Digest;
-use coil_plan::{PackOp, PackPlan, lower};
+use coil_plan::{PackOp, PackPlan, Vertex, lower};
 use coil_python::{Pinned, Target};
 use coil_wheel::download::FetchedWheel;
 use coil_wheel::environment::Environment;
@@ -168,59 +168,22 @@ impl Packer<'_> {
             };
             Ok::<_, PackError>(made)
         })?;
-        let mut layers = Vec::new();
-        let mut found: Option<Base> = None;
-        let mut installed: Vec<InstalledWheel> = Vec::new();
-        let mut places: BTreeMap<Digest, Digest> = BTreeMap::new();
-        let mut modules = BTreeSet::new();
+        let mut gathered = Gathered::default();
         for (vertex, made) in graph.vertices().iter().zip(results) {
-            match made {
-                Made::Base(base) => {
-                    layers.extend(base.layers.iter().cloned());
-                    found = Some(*base);
-                }
-                Made::Layer(layer) => layers.push(PlannedLayer {
-                    kind: vertex.op.kind().to_string(),
-                    layer,
-                    created_by: vertex.name.clone(),
-                    packages: Vec::new(),
-                }),
-                Made::Layers(made) => layers.extend(made),
-                Made::Libraries(made) => {
-                    layers.extend(made.layers);
-                    notes.extend(made.notes);
-                    modules = made.modules;
-                }
-                Made::Wheels(wheels) => {
-                    // What was built is no file of an index, whose hash could be pinned.
-                    if matches!(vertex.op, PackOp::Fetch) {
-                        lock.found_wheels(target, &wheels);
-                    }
-                    let built = matches!(vertex.op, PackOp::Build);
-                    installed.extend(wheels.into_iter().map(|wheel| InstalledWheel {
-                        wheel,
-                        layer: None,
-                        built,
-                    }));
-                }
-                Made::Packages(made) => layers.extend(made.into_iter().map(|layer| {
-                    notes.extend(layer.conflicts.iter().cloned());
-                    let inside = layer.packages.iter().map(|package| package.sha256.clone());
-                    places.extend(inside.map(|wheel| (wheel, layer.diff_id.clone())));
-                    package_layer(layer)
-                })),
+            // What was built is no file of an index, whose hash could be pinned.
+            if let (PackOp::Fetch, Made::Wheels(wheels)) = (&vertex.op, &made) {
+                lock.found_wheels(target, wheels);
             }
+            gathered.take(vertex, made);
         }
-        // Layers go by kind, whatever order they were made in.
-        layers.sort_by_key(PlannedLayer::kind);
-        for wheel in &mut installed {
-            wheel.layer = places.get(&wheel.wheel.sha256).cloned();
-        }
-        let found = found.ok_or_else(no_base)?;
+        gathered.finish();
+        notes.append(&mut gathered.notes);
+        let found = gathered.base.ok_or_else(no_base)?;
         let pinned = match base {
             BaseSource::Debian(pinned, _) => Some(&**pinned),
             BaseSource::Image(_) => None,
         };
+        let (layers, installed) = (gathered.layers, gathered.installed);
         let components = self.keep_components(&found, pinned, &layers, target, &installed)?;
         Ok(PlannedPlatform {
             arch: target.arch,
@@ -229,11 +192,73 @@ impl Packer<'_> {
             components,
             // What an image from elsewhere has installed itself isn't known.
             importable: pinned.is_some().then(|| Importable {
-                modules,
+                modules: gathered.modules,
                 minor: target.python.minor,
                 ..Importable::default()
             }),
         })
+    }
+}
+
+/// What the vertices of a graph have made, put together.
+#[derive(Default)]
+struct Gathered {
+    base: Option<Base>,
+    layers: Vec<PlannedLayer>,
+    installed: Vec<InstalledWheel>,
+    /// The layer that each wheel went into.
+    places: BTreeMap<Digest, Digest>,
+    modules: BTreeSet<String>,
+    notes: Vec<String>,
+}
+
+impl Gathered {
+    /// Adds what one vertex made.
+    fn take(&mut self, vertex: &Vertex<PackOp>, made: Made) {
+        match made {
+            Made::Base(base) => {
+                self.layers.extend(base.layers.iter().cloned());
+                self.base = Some(*base);
+            }
+            Made::Layer(layer) => self.layers.push(PlannedLayer {
+                kind: vertex.op.kind().to_string(),
+                layer,
+                created_by: vertex.name.clone(),
+                packages: Vec::new(),
+            }),
+            Made::Layers(made) => self.layers.extend(made),
+            Made::Libraries(made) => {
+                self.layers.extend(made.layers);
+                self.notes.extend(made.notes);
+                self.modules = made.modules;
+            }
+            Made::Wheels(wheels) => {
+                let built = matches!(vertex.op, PackOp::Build);
+                self.installed
+                    .extend(wheels.into_iter().map(|wheel| InstalledWheel {
+                        wheel,
+                        layer: None,
+                        built,
+                    }));
+            }
+            Made::Packages(made) => {
+                for layer in made {
+                    let inside = layer.packages.iter().map(|package| package.sha256.clone());
+                    self.places
+                        .extend(inside.map(|wheel| (wheel, layer.diff_id.clone())));
+                    self.notes.extend(layer.conflicts.iter().cloned());
+                    self.layers.push(package_layer(layer));
+                }
+            }
+        }
+    }
+
+    /// Puts the layers in order of their kind, whatever order they were made in, and each wheel to its layer.
+    fn finish(&mut self) {
+        self.layers.sort_by_key(PlannedLayer::kind);
+        for wheel in &mut self.installed {
+            wheel.layer = self.places.get(&wheel.wheel.sha256).cloned();
+        }
     }
 }
 
