@@ -108,10 +108,7 @@ impl Archive {
         let packages = match known {
             Some(packages) => packages,
             None => {
-                let mut index = PackageIndex::default();
-                for part in &parts {
-                    self.read(&mut index, part, progress)?;
-                }
+                let index = self.read_all(&parts, progress)?;
                 let packages = choose(&index, installed, &names)?;
                 let record = serde_json::to_vec(&packages).unwrap_or_default();
                 // Without the record the next time is slower, and nothing else.

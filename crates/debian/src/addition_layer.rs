@@ -77,7 +77,6 @@ impl Archive {
             return Ok(layer);
         }
         let list = pinned.as_list();
-        self.fetch_all(&list, progress)?;
         let files = self.unpack_all(&list, options.threads, progress)?;
         let base = BaseView::read(&self.store, below).map_err(store)?;
         let mut addition = Addition::new(arch, base);

@@ -128,10 +128,7 @@ impl Archive {
         let chosen = match known {
             Some(chosen) => chosen,
             None => {
-                let mut index = PackageIndex::default();
-                for part in &parts {
-                    self.read(&mut index, part, progress)?;
-                }
+                let index = self.read_all(&parts, progress)?;
                 let chosen = choose(&index, suite, arch, extra)?;
                 let record = serde_json::to_vec(&chosen).unwrap_or_default();
                 // Without the record the next time is slower, and nothing else.
@@ -248,18 +245,29 @@ impl Archive {
         })
     }
 
-    /// Reads a suite's packages into the index.
-    pub(crate) fn read(
+    /// Reads the suites' packages: all lists are fetched at once, and each is read as soon as those before it are.
+    pub(crate) fn read_all(
         &self,
-        index: &mut PackageIndex,
-        part: &Part,
+        parts: &[Part],
         progress: &dyn Progress,
-    ) -> Result<(), ResolveError> {
-        let packed = self.listed_file(part, progress)?;
-        let added = index.add(part.archive, compression::unxz(packed));
-        added.map_err(|_| ResolveError::Malformed {
-            url: redact_url(part.addresses.last().map_or("", String::as_str)),
-            reason: "it cannot be unpacked".into(),
+    ) -> Result<PackageIndex, ResolveError> {
+        std::thread::scope(|scope| {
+            let fetched: Vec<_> = parts
+                .iter()
+                .map(|part| scope.spawn(move || self.listed_file(part, progress)))
+                .collect();
+            let mut index = PackageIndex::default();
+            for (part, packed) in parts.iter().zip(fetched) {
+                let packed = packed
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                let added = index.add(part.archive, compression::unxz(packed));
+                added.map_err(|_| ResolveError::Malformed {
+                    url: redact_url(part.addresses.last().map_or("", String::as_str)),
+                    reason: "it cannot be unpacked".into(),
+                })?;
+            }
+            Ok(index)
         })
     }
 

@@ -1,6 +1,7 @@
 //! From pinned packages to one layer.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::Archive;
 use crate::archive::is_plain_path;
-use crate::cached_file;
 use crate::error::AssembleError;
 use crate::gzip_members::compress;
 use crate::package_file::{Content, PackageFault, PackageFile};
@@ -27,7 +27,8 @@ const FORMAT: u32 = 2;
 const RECORDS: &str = "debian-base-v1";
 /// Debian's archive of all packages that ever were.
 const SNAPSHOT: &str = "http://snapshot.debian.org/archive";
-const CONNECTIONS: usize = 8;
+/// More would be impolite to a mirror, and no quicker.
+pub(crate) const CONNECTIONS: usize = 8;
 /// An unpacker holds the window of its compression, 8 MiB as a rule, and the allocator keeps as much again.
 const MOST_UNPACKERS: usize = 3;
 
@@ -87,7 +88,6 @@ impl Archive {
             what: what.to_string(),
         };
         let glibc = pinned.glibc().ok_or_else(|| incomplete("libc6"))?;
-        self.fetch_all(pinned, progress)?;
         let store = |source| AssembleError::Store { source };
         let files = self.unpack_all(pinned, options.threads, progress)?;
 
@@ -160,7 +160,7 @@ impl Archive {
         .map(|_| ())
     }
 
-    fn fetch(
+    pub(crate) fn fetch(
         &self,
         pinned: &PinnedBase,
         package: &PinnedPackage,
@@ -223,7 +223,7 @@ impl Archive {
         })
     }
 
-    /// Reads, checks and unpacks all packages, in the order of the list.
+    /// Fetches, checks and unpacks all packages, in the order of the list.
     pub(crate) fn unpack_all(
         &self,
         pinned: &PinnedBase,
@@ -234,23 +234,16 @@ impl Archive {
         let spill = self.store.temp_path().and_then(|path| Spill::create(&path));
         let spill = Arc::new(spill.map_err(disk)?);
         let numbered: Vec<(usize, &PinnedPackage)> = pinned.packages.iter().enumerate().collect();
-        in_parallel(&numbered, threads.min(MOST_UNPACKERS), |(number, package)| {
-            let path = self.deb_path(package);
-            let mut deb = cached_file::open(&path, &package.sha256).map_err(disk)?;
-            if deb.is_none() {
-                let _ = std::fs::remove_file(&path);
-                self.fetch(pinned, package, progress)?;
-                deb = cached_file::open(&path, &package.sha256).map_err(disk)?;
-            }
-            let deb = deb.ok_or_else(|| AssembleError::Store {
-                source: io::Error::other(format!("{} changed while it was read", path.display())),
-            })?;
-            PackageFile::parse(deb, *number as u64, &spill).map_err(|fault| match fault {
-                PackageFault::Disk(source) => AssembleError::Store { source },
-                PackageFault::Malformed(reason) => AssembleError::Malformed {
-                    package: format!("{} {}", package.name, package.version),
-                    reason,
-                },
+        self.while_fetching(pinned.clone(), progress, |arrivals| {
+            in_parallel(&numbered, threads.min(MOST_UNPACKERS), |(number, package)| {
+                let deb = File::open(arrivals.wait(package)?).map_err(disk)?;
+                PackageFile::parse(deb, *number as u64, &spill).map_err(|fault| match fault {
+                    PackageFault::Disk(source) => AssembleError::Store { source },
+                    PackageFault::Malformed(reason) => AssembleError::Malformed {
+                        package: format!("{} {}", package.name, package.version),
+                        reason,
+                    },
+                })
             })
         })
     }

@@ -199,10 +199,7 @@ impl Archive {
         if left.is_empty() {
             return Ok(found);
         }
-        let mut index = PackageIndex::default();
-        for part in &parts {
-            self.read(&mut index, part, progress)?;
-        }
+        let index = self.read_all(&parts, progress)?;
         let main = parts.swap_remove(0);
         let mut asked = Vec::new();
         let mut answers: BTreeMap<String, Option<String>> = BTreeMap::new();

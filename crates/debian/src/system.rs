@@ -5,7 +5,6 @@
 //! [`Archive::unpack_files`]); the scripts run elsewhere, in a container; [`keep_tree`](crate::keep_tree) makes a layer of the end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use coil_fetch::Progress;
 use coil_oci::{Arch, Digest};
@@ -14,13 +13,13 @@ use serde::{Deserialize, Serialize};
 use crate::addition::near;
 use crate::archive::{Part, pin};
 use crate::control::paragraphs;
-use crate::error::{AssembleError, ResolveError};
+use crate::error::ResolveError;
 use crate::index::{Package, PackageIndex};
 use crate::pinned::{PinnedBase, PinnedPackage};
 use crate::release::compact_date;
 use crate::solve::{SolveError, solve_leaving};
 use crate::suite::Suite;
-use crate::{Archive, cached_file, relation};
+use crate::{Archive, relation};
 
 /// Raised when the same lists of packages give another choice than before.
 const CHOICE: u32 = 2;
@@ -99,7 +98,7 @@ struct Chosen {
 
 impl PinnedSystem {
     /// Some of its packages as a list that can be fetched.
-    fn list(&self, packages: &[PinnedPackage]) -> PinnedBase {
+    pub(crate) fn list(&self, packages: &[PinnedPackage]) -> PinnedBase {
         PinnedBase {
             suite: self.suite.clone(),
             arch: self.arch.clone(),
@@ -108,6 +107,15 @@ impl PinnedSystem {
             release: self.release.clone(),
             packages: packages.to_vec(),
         }
+    }
+
+    /// What every system has, in the order in which it is unpacked.
+    ///
+    /// The first package that brings a folder says its mode; base-files knows best.
+    pub fn base_in_order(&self) -> Vec<&PinnedPackage> {
+        let mut packages: Vec<&PinnedPackage> = self.base.iter().collect();
+        packages.sort_by_key(|package| package.name != "base-files");
+        packages
     }
 
     /// All packages: those installed and those whose files are used.
@@ -142,10 +150,7 @@ impl Archive {
         let chosen = match known.and_then(|bytes| serde_json::from_slice::<Chosen>(&bytes).ok()) {
             Some(chosen) => chosen,
             None => {
-                let mut index = PackageIndex::default();
-                for part in &parts {
-                    self.read(&mut index, part, progress)?;
-                }
+                let index = self.read_all(&parts, progress)?;
                 let chosen = choose(&index, request)?;
                 let record = serde_json::to_vec(&chosen).unwrap_or_default();
                 // Without the record the next time is slower, and nothing else.
@@ -166,32 +171,6 @@ impl Archive {
             added: chosen.added,
             relocated: chosen.relocated,
         })
-    }
-
-    /// Fetches some of a system's packages, checked by digest; gives their files in the same order.
-    ///
-    /// # Errors
-    /// When one can't be had, or the store can't be written.
-    pub fn fetch_packages(
-        &self,
-        system: &PinnedSystem,
-        packages: &[PinnedPackage],
-        progress: &dyn Progress,
-    ) -> Result<Vec<PathBuf>, AssembleError> {
-        let list = system.list(packages);
-        self.fetch_all(&list, progress)?;
-        let disk = |source| AssembleError::Store { source };
-        let mut paths = Vec::with_capacity(packages.len());
-        for package in packages {
-            let path = self.deb_path(package);
-            if cached_file::open(&path, &package.sha256).map_err(disk)?.is_none() {
-                // Damaged on disk: this one anew.
-                let _ = std::fs::remove_file(&path);
-                self.fetch_all(&system.list(std::slice::from_ref(package)), progress)?;
-            }
-            paths.push(path);
-        }
-        Ok(paths)
     }
 }
 

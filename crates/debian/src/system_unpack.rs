@@ -11,13 +11,14 @@ use std::time::{Duration, SystemTime};
 use coil_fetch::Progress;
 use coil_oci::Arch;
 
+use crate::Archive;
+use crate::arrivals::Arrivals;
 use crate::assemble::in_parallel;
 use crate::control::paragraphs;
 use crate::error::AssembleError;
 use crate::package_file::{PackageFault, clean, next_member, read_member};
 use crate::pinned::PinnedPackage;
 use crate::system::{PinnedSystem, in_order_of_need, wants_configured};
-use crate::{Archive, cached_file};
 
 /// An unpacker holds the window of its compression.
 const MOST_UNPACKERS: usize = 4;
@@ -67,6 +68,7 @@ impl Archive {
     pub fn unpack_system(
         &self,
         system: &PinnedSystem,
+        arrivals: &Arrivals<'_>,
         folder: &Path,
         is_kept: &(dyn Fn(&str) -> bool + Sync),
         threads: usize,
@@ -79,8 +81,6 @@ impl Archive {
         let arch = arch.ok_or_else(|| AssembleError::UnknownArch {
             arch: system.arch.clone(),
         })?;
-        let paths = self.fetch_packages(system, &system.base, progress)?;
-        progress.note("unpacking Debian's packages");
         let merged = merged_folders(arch);
         for name in &merged {
             fs::create_dir_all(folder.join("usr").join(name)).map_err(disk)?;
@@ -96,23 +96,22 @@ impl Archive {
             }
         };
         let unpacker = Unpacker::new(folder);
-        let mut items: Vec<(&PinnedPackage, &PathBuf)> = system.base.iter().zip(&paths).collect();
-        // The first package that brings a folder says its mode; base-files knows best.
-        items.sort_by_key(|(package, _)| package.name != "base-files");
-        let job = |(package, path): &(&PinnedPackage, &PathBuf)| unpack_one(&unpacker, package, path, &place);
-        let mut unpacked = in_parallel(&items[..1.min(items.len())], 1, job)?;
-        unpacked.extend(in_parallel(
-            &items[1.min(items.len())..],
-            threads.min(MOST_UNPACKERS),
-            job,
-        )?);
-        let mut packages: Vec<_> = items.iter().map(|(package, _)| *package).zip(unpacked).collect();
+        let items = system.base_in_order();
+        let job = |package: &&PinnedPackage| {
+            let path = arrivals.wait(package)?;
+            unpack_one(&unpacker, package, &path, &place)
+        };
+        let (first, others) = items.split_at(1.min(items.len()));
+        let mut unpacked = in_parallel(first, 1, job)?;
+        progress.note("unpacking Debian's packages");
+        unpacked.extend(in_parallel(others, threads.min(MOST_UNPACKERS), job)?);
+        let mut packages: Vec<_> = items.into_iter().zip(unpacked).collect();
         packages.sort_by(|a, b| a.0.name.cmp(&b.0.name));
         unpacker.finish().map_err(disk)?;
         write_database(folder, &packages, &system.arch).map_err(disk)
     }
 
-    /// Fetches packages, and gives their files so that each comes after those that it needs; each with whether those before it
+    /// The files of packages, so that each comes after those that it needs; each with whether those before it
     /// must be configured before it is unpacked.
     ///
     /// # Errors
@@ -120,10 +119,13 @@ impl Archive {
     pub fn in_order(
         &self,
         system: &PinnedSystem,
+        arrivals: &Arrivals<'_>,
         packages: &[PinnedPackage],
-        progress: &dyn Progress,
     ) -> Result<Vec<(PathBuf, bool)>, AssembleError> {
-        let paths = self.fetch_packages(system, packages, progress)?;
+        let paths: Vec<PathBuf> = packages
+            .iter()
+            .map(|package| arrivals.wait(package))
+            .collect::<Result<_, _>>()?;
         let items: Vec<(&PinnedPackage, &PathBuf)> = packages.iter().zip(&paths).collect();
         let controls = in_parallel(&items, MOST_UNPACKERS, |(package, path)| {
             control_text(path).map_err(|fault| match fault {
@@ -145,17 +147,15 @@ impl Archive {
     /// As [`Archive::unpack_system`].
     pub fn unpack_files(
         &self,
-        system: &PinnedSystem,
+        arrivals: &Arrivals<'_>,
         packages: &[PinnedPackage],
         folder: &Path,
         place: Place<'_>,
-        progress: &dyn Progress,
     ) -> Result<(), AssembleError> {
-        let paths = self.fetch_packages(system, packages, progress)?;
         let unpacker = Unpacker::new(folder);
-        let items: Vec<(&PinnedPackage, &PathBuf)> = packages.iter().zip(&paths).collect();
-        in_parallel(&items, MOST_UNPACKERS.min(2), |(package, path)| {
-            unpack_one(&unpacker, package, path, place).map(|_| ())
+        in_parallel(packages, MOST_UNPACKERS.min(2), |package| {
+            let path = arrivals.wait(package)?;
+            unpack_one(&unpacker, package, &path, place).map(|_| ())
         })?;
         unpacker
             .finish()
@@ -183,10 +183,7 @@ fn unpack_one(
 ) -> Result<Unpacked, AssembleError> {
     let name = || format!("{} {}", package.name, package.version);
     let disk = |source| AssembleError::Store { source };
-    let deb = cached_file::open(path, &package.sha256).map_err(disk)?;
-    let deb = deb.ok_or_else(|| AssembleError::Store {
-        source: io::Error::other(format!("{} changed while it was read", path.display())),
-    })?;
+    let deb = fs::File::open(path).map_err(disk)?;
     parse(deb, unpacker, &package.name, place).map_err(|fault| match fault {
         PackageFault::Disk(source) => AssembleError::Store { source },
         PackageFault::Malformed(reason) => AssembleError::Malformed {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use coil_debian::PinnedSystem;
+use coil_debian::{Arrivals, PinnedSystem};
 
 use super::contents::OwnFile;
 use super::frozen_site::thaw;
@@ -25,13 +25,17 @@ pub(super) const DISTUTILS_HOOK: &str = include_str!("../../data/stand_in/distut
 pub(super) fn fill(
     maker: &StandInMaker<'_>,
     system: &PinnedSystem,
+    arrivals: &Arrivals<'_>,
     minor: &str,
     upper: &Path,
 ) -> Result<Vec<&'static str>, StandInError> {
     let failed = || StandInError::disk("putting Python into the image");
     let triplet = maker.arch.triplet();
     let place = |path: &str| place(path, minor, triplet);
-    maker.unpack_files(system, &system.relocated, upper, &place)?;
+    maker
+        .archive
+        .unpack_files(arrivals, &system.relocated, upper, &place)
+        .map_err(|error| StandInError::Assemble(Box::new(error)))?;
     let home = upper.join("usr/local");
     let bundled = home.join(format!("lib/python{minor}/ensurepip/_bundled"));
     for patch in patches(minor, triplet, &bundled).map_err(failed())? {

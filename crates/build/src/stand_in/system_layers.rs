@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use coil_debian::{PinnedPackage, PinnedSystem, TreeLayer, keep_tree};
+use coil_debian::{Arrivals, PinnedSystem, TreeLayer, keep_tree};
 use coil_oci::{Descriptor, Digest, media_type};
 use coil_store::Ownership;
 
@@ -98,23 +98,51 @@ impl StandInMaker<'_> {
         contents: &Contents,
     ) -> Result<(Vec<(TreeLayer, String)>, usize), StandInError> {
         let what = if recipe.slim { "slim system" } else { "system" };
-        let (base, made) = self.base(system, recipe.slim)?;
-        let mut layers = vec![(base, format!("Debian {} {what}", system.suite))];
-        let mut count = usize::from(made);
-        if !contents.is_bare() {
-            let key = self.addition_key(system, contents, &layers[0].0);
-            let addition = match self.known_layer(ADDITIONS, &key) {
-                Some(layer) => layer,
-                None => {
-                    count += 1;
-                    let layer = self.addition(system, contents, &layers[0].0)?;
-                    self.record_layer(ADDITIONS, &key, &layer)?;
-                    layer
-                }
-            };
-            layers.push((addition, contents.summary(system)));
+        let key = self.base_key(system, recipe.slim);
+        let known = self.known_layer(BASES, &key);
+        let addition = known
+            .as_ref()
+            .filter(|_| !contents.is_bare())
+            .and_then(|base| self.known_layer(ADDITIONS, &self.addition_key(system, contents, base)));
+        let mut wanted = Vec::new();
+        if known.is_none() {
+            wanted.extend(system.base_in_order());
         }
-        Ok((layers, count))
+        if !contents.is_bare() && addition.is_none() {
+            wanted.extend(system.added.iter().chain(&system.relocated));
+        }
+        if known.is_none() || !wanted.is_empty() {
+            self.check_executor()?;
+        }
+        // What comes later is fetched while scripts run.
+        self.archive
+            .while_fetching_of(system, &wanted, self.progress, |arrivals| {
+                let mut count = 0;
+                let base = match known {
+                    Some(base) => base,
+                    None => {
+                        count += 1;
+                        let base = self.base(system, recipe.slim, arrivals)?;
+                        self.record_layer(BASES, &key, &base)?;
+                        base
+                    }
+                };
+                let mut layers = vec![(base, format!("Debian {} {what}", system.suite))];
+                if !contents.is_bare() {
+                    let key = self.addition_key(system, contents, &layers[0].0);
+                    let addition = match addition.or_else(|| self.known_layer(ADDITIONS, &key)) {
+                        Some(layer) => layer,
+                        None => {
+                            count += 1;
+                            let layer = self.addition(system, contents, &layers[0].0, arrivals)?;
+                            self.record_layer(ADDITIONS, &key, &layer)?;
+                            layer
+                        }
+                    };
+                    layers.push((addition, contents.summary(system)));
+                }
+                Ok((layers, count))
+            })
     }
 
     fn scratch(&self) -> Result<Scratch<'_>, StandInError> {
@@ -125,8 +153,8 @@ impl StandInMaker<'_> {
         Ok(Scratch { maker: self, path })
     }
 
-    /// The layer with what every system has.
-    fn base(&self, system: &PinnedSystem, slim: bool) -> Result<(TreeLayer, bool), StandInError> {
+    /// The name of the record of the first layer.
+    fn base_key(&self, system: &PinnedSystem, slim: bool) -> Digest {
         let mut text = format!(
             "{FORMAT} {slim} {} {CONFIGURE_BASE}{SLIM_SETTING}\n",
             self.time(system)
@@ -137,11 +165,16 @@ impl StandInMaker<'_> {
         for package in &system.base {
             text.push_str(&format!("{} {}\n", package.name, package.sha256));
         }
-        let key = Digest::of(text.as_bytes());
-        if let Some(layer) = self.known_layer(BASES, &key) {
-            return Ok((layer, false));
-        }
-        self.check_executor()?;
+        Digest::of(text.as_bytes())
+    }
+
+    /// The layer with what every system has.
+    fn base(
+        &self,
+        system: &PinnedSystem,
+        slim: bool,
+        arrivals: &Arrivals<'_>,
+    ) -> Result<TreeLayer, StandInError> {
         let scratch = self.scratch()?;
         let (tree, empty) = (scratch.path.join("tree"), scratch.path.join("empty"));
         let failed = || StandInError::disk("filling the new system");
@@ -152,7 +185,7 @@ impl StandInMaker<'_> {
         let is_kept = |path: &str| !slim || is_in_slim(path);
         let packages = self
             .archive
-            .unpack_system(system, &tree, &is_kept, self.threads, self.progress)
+            .unpack_system(system, arrivals, &tree, &is_kept, self.threads, self.progress)
             .map_err(|error| StandInError::Assemble(Box::new(error)))?;
         let fill = || -> io::Result<()> {
             for file in &SETTINGS {
@@ -185,9 +218,7 @@ impl StandInMaker<'_> {
         fill().map_err(failed())?;
         self.progress.note("configuring Debian's packages");
         self.run(system, vec![empty], &tree, &["sh", "/.coil/run"], Vec::new())?;
-        let layer = self.keep(&tree, system, true)?;
-        self.record_layer(BASES, &key, &layer)?;
-        Ok((layer, true))
+        self.keep(&tree, system, true)
     }
 
     /// A layer that was made before, where it is still whole.
@@ -224,8 +255,8 @@ impl StandInMaker<'_> {
         system: &PinnedSystem,
         contents: &Contents,
         base: &TreeLayer,
+        arrivals: &Arrivals<'_>,
     ) -> Result<TreeLayer, StandInError> {
-        self.check_executor()?;
         let failed = || StandInError::disk("filling the image");
         let blob = Descriptor::new(media_type::LAYER_GZIP, base.blob.clone(), base.size);
         let lower = self
@@ -237,7 +268,7 @@ impl StandInMaker<'_> {
         fs::set_permissions(&upper, fs::Permissions::from_mode(0o755)).map_err(failed())?;
         let debs = self
             .archive
-            .in_order(system, &system.added, self.progress)
+            .in_order(system, arrivals, &system.added)
             .map_err(|error| StandInError::Assemble(Box::new(error)))?;
         let own = upper.join(OWN);
         let inside = "/.coil/debs";
@@ -280,7 +311,7 @@ impl StandInMaker<'_> {
         }
         if let Some(minor) = contents.python {
             self.progress.note("putting Python into /usr/local");
-            let wheels = python_home::fill(self, system, minor, &upper)?;
+            let wheels = python_home::fill(self, system, arrivals, minor, &upper)?;
             let mut words = vec!["sh", "/.coil/finish", minor];
             words.extend(wheels);
             self.run(system, vec![lower], &upper, &words, Vec::new())?;
@@ -350,19 +381,6 @@ impl StandInMaker<'_> {
             code: end.code,
             output,
         })
-    }
-
-    /// Puts files of packages elsewhere; see [`coil_debian::Archive::unpack_files`].
-    pub(super) fn unpack_files(
-        &self,
-        system: &PinnedSystem,
-        packages: &[PinnedPackage],
-        folder: &Path,
-        place: coil_debian::Place<'_>,
-    ) -> Result<(), StandInError> {
-        self.archive
-            .unpack_files(system, packages, folder, place, self.progress)
-            .map_err(|error| StandInError::Assemble(Box::new(error)))
     }
 }
 
@@ -455,6 +473,7 @@ fn sources(tree: &Path, suite: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coil_debian::PinnedPackage;
 
     #[test]
     fn the_first_package_that_failed_is_named() {
