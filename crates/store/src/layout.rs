@@ -15,6 +15,8 @@
 //! | `names-v1/NAME` | which container has a name |
 //! | `temp-v1` | what is being written |
 //! | `lease-v1` | the file that readers and writers lock together, and a collection alone |
+//! | `collect-v1` | there while a collection waits for its turn |
+//! | `looked-v1` | when the cache's size was last looked at |
 
 use std::fs;
 use std::io::{self, Write};
@@ -35,6 +37,8 @@ pub(crate) const CONTAINERS: &str = "containers-v1";
 pub(crate) const NAMES: &str = "names-v1";
 pub(crate) const TEMP: &str = "temp-v1";
 pub(crate) const LEASE: &str = "lease-v1";
+pub(crate) const COLLECT: &str = "collect-v1";
+pub(crate) const LOOKED: &str = "looked-v1";
 
 /// Makes a folder and those above it, for the owner alone to write, whatever the umask is.
 pub(crate) fn make_folder(path: &Path) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //! carries the id of the boot it was written in, and is checked when it is read in another boot.
 
 mod blob;
+mod cache;
 mod collect;
 mod compression;
 mod container_name;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use blob::BlobWriter;
+pub use cache::{CacheItem, CacheKind, CacheLimits, CacheUsage, PrunedCache};
 pub use collect::Collected;
 pub use compression::decompressed;
 pub use error::StoreError;

@@ -36,10 +36,6 @@ fn file_name(reference: &Reference) -> String {
 }
 
 impl Store {
-    fn ref_path(&self, reference: &Reference) -> PathBuf {
-        self.root().join(layout::REFS).join(file_name(reference))
-    }
-
     /// Gives an image a name; the name's image before, if any, keeps its other names only.
     ///
     /// `now` is in seconds since 1970. The image's blobs must be there. Atomic; idempotent but for the time.
@@ -52,13 +48,27 @@ impl Store {
         descriptor: &Descriptor,
         now: u64,
     ) -> Result<(), StoreError> {
+        self.set_record(layout::REFS, reference, descriptor, now)
+    }
+
+    fn record_path(&self, folder: &str, reference: &Reference) -> PathBuf {
+        self.root().join(folder).join(file_name(reference))
+    }
+
+    fn set_record(
+        &self,
+        folder: &str,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        now: u64,
+    ) -> Result<(), StoreError> {
         let record = RefRecord {
             name: reference.canonical(),
             descriptor: descriptor.clone(),
             boot: Some(self.boot_id().to_owned()),
             tagged: now,
         };
-        self.write_ref(&self.ref_path(reference), &record)
+        self.write_ref(&self.record_path(folder, reference), &record)
     }
 
     pub(crate) fn write_ref(&self, path: &Path, record: &RefRecord) -> Result<(), StoreError> {
@@ -71,18 +81,14 @@ impl Store {
     }
 
     pub(crate) fn read_ref(&self, reference: &Reference) -> Result<Option<(PathBuf, RefRecord)>, StoreError> {
-        read_record(self.ref_path(reference))
-    }
-
-    fn stand_in_path(&self, reference: &Reference) -> PathBuf {
-        self.root().join(layout::STAND_INS).join(file_name(reference))
+        read_record(self.record_path(layout::REFS, reference))
     }
 
     pub(crate) fn read_stand_in(
         &self,
         reference: &Reference,
     ) -> Result<Option<(PathBuf, RefRecord)>, StoreError> {
-        read_record(self.stand_in_path(reference))
+        read_record(self.record_path(layout::STAND_INS, reference))
     }
 
     /// Lets an image stand in for the one that has this name elsewhere, until that one is here.
@@ -95,13 +101,7 @@ impl Store {
         descriptor: &Descriptor,
         now: u64,
     ) -> Result<(), StoreError> {
-        let record = RefRecord {
-            name: reference.canonical(),
-            descriptor: descriptor.clone(),
-            boot: Some(self.boot_id().to_owned()),
-            tagged: now,
-        };
-        self.write_ref(&self.stand_in_path(reference), &record)
+        self.set_record(layout::STAND_INS, reference, descriptor, now)
     }
 
     /// What stands in for a name, if something does.
@@ -119,7 +119,7 @@ impl Store {
     /// # Errors
     /// What the disk gives.
     pub fn remove_stand_in(&self, reference: &Reference) -> Result<bool, StoreError> {
-        remove_record(&self.stand_in_path(reference))
+        remove_record(&self.record_path(layout::STAND_INS, reference))
     }
 
     /// What a name stands for, if it is a name here.
@@ -135,7 +135,7 @@ impl Store {
     /// # Errors
     /// What the disk gives.
     pub fn remove_ref(&self, reference: &Reference) -> Result<bool, StoreError> {
-        remove_record(&self.ref_path(reference))
+        remove_record(&self.record_path(layout::REFS, reference))
     }
 
     /// Every name, sorted.

@@ -134,8 +134,8 @@ impl Store {
         }
     }
 
-    /// Keeps what is about live manifests, and forgets what is about others.
-    pub(crate) fn keep_referrers(&self, live: &mut BTreeSet<String>) {
+    /// Keeps what is about live manifests, and where `forget` is given forgets what is about others.
+    pub(crate) fn keep_referrers(&self, live: &mut BTreeSet<String>, forget: bool) {
         let Ok(entries) = fs::read_dir(self.root().join(layout::REFERRERS)) else {
             return;
         };
@@ -143,7 +143,9 @@ impl Store {
             let name = entry.file_name().to_string_lossy().into_owned();
             let subject = Digest::from_hex(&name).ok().filter(|_| live.contains(&name));
             let Some(subject) = subject else {
-                let _ = fs::remove_file(entry.path());
+                if forget {
+                    let _ = fs::remove_file(entry.path());
+                }
                 continue;
             };
             if let Some(recipe) = self.read_referrers(&subject).recipe {

@@ -19,6 +19,14 @@ struct Mark {
     bytes: u64,
 }
 
+/// The bytes of a snapshot's files, as its mark says.
+pub(crate) fn size(folder: &Path) -> u64 {
+    let mark: Option<Mark> = fs::read(folder.join("mark"))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    mark.map_or(0, |mark| mark.bytes)
+}
+
 impl Store {
     /// Where a layer's unpacked tree is, whether it is there or not.
     pub fn snapshot_tree(&self, diff_id: &Digest) -> PathBuf {

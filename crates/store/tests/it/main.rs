@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cache;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
