@@ -119,6 +119,9 @@ pub fn write_image(
     let bytes = serde_json::to_vec(&manifest)?;
     let mut descriptor = Descriptor::new(media_type::MANIFEST, store.put_blob(&bytes)?, bytes.len() as u64);
     descriptor.platform = Some(Platform::linux(base.arch));
+    for layer in layers {
+        store.note_layer_size(&layer.layer.diff_id, layer.layer.unpacked)?;
+    }
     Ok(descriptor)
 }
 

@@ -287,6 +287,9 @@ impl StandInMaker<'_> {
             other: BTreeMap::new(),
         };
         let write = || -> std::io::Result<Descriptor> {
+            for (layer, _) in layers {
+                self.store.note_layer_size(&layer.diff_id, layer.unpacked_size)?;
+            }
             let bytes = serde_json::to_vec(&config)?;
             let digest = self.store.put_blob(&bytes)?;
             let config = Descriptor::new(media_type::CONFIG, digest, bytes.len() as u64);

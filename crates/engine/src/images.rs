@@ -1,6 +1,6 @@
 //! Images by name: listing, naming, removing, looking inside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -116,7 +116,7 @@ pub struct ImageLine {
     /// When the name was given, in seconds since 1970.
     #[serde(rename = "CreatedAt")]
     pub tagged: u64,
-    /// The bytes of its blobs.
+    /// The bytes of the files in its layers, for this machine's platform.
     pub size: u64,
     /// Its platforms.
     pub platforms: Vec<String>,
@@ -146,7 +146,7 @@ pub struct HistoryLine {
     pub created: String,
     /// By what.
     pub created_by: String,
-    /// The layer's blob in bytes; none for a step that made no layer.
+    /// The bytes of the layer's files; none for a step that made no layer.
     pub size: u64,
     /// A remark.
     pub comment: String,
@@ -189,18 +189,13 @@ impl Engine {
             let Some(shown) = host.or(images.first()) else {
                 continue;
             };
-            let blobs: BTreeMap<&Digest, u64> = images
-                .iter()
-                .flat_map(|image| &image.manifest.layers)
-                .map(|layer| (&layer.digest, layer.size))
-                .collect();
             lines.push(ImageLine {
                 repository: named.reference.familiar_name(),
                 tag: named.reference.tag().unwrap_or("<none>").to_owned(),
                 id: shown.id().clone(),
                 digest: named.descriptor.digest.clone(),
                 tagged: named.tagged,
-                size: blobs.values().sum(),
+                size: self.store.image_size(shown),
                 platforms: images
                     .iter()
                     .map(|image| format!("{}/{}", image.config.os, image.config.architecture))
@@ -313,7 +308,8 @@ impl Engine {
     /// When there is no such image.
     pub fn history(&self, text: &str) -> Result<Vec<HistoryLine>, StoreError> {
         let (_, image) = self.image(text)?;
-        let mut layers = image.manifest.layers.iter();
+        let layers = image.config.rootfs.diff_ids.iter().zip(&image.manifest.layers);
+        let mut layers = layers.map(|(diff_id, blob)| self.store.layer_size(diff_id, blob));
         let mut lines: Vec<HistoryLine> = image
             .config
             .history
@@ -329,16 +325,16 @@ impl Engine {
                 size: if step.empty_layer {
                     0
                 } else {
-                    layers.next().map_or(0, |layer| layer.size)
+                    layers.next().unwrap_or(0)
                 },
                 comment: step.comment.clone().unwrap_or_default(),
             })
             .collect();
-        lines.extend(layers.map(|layer| HistoryLine {
+        lines.extend(layers.map(|size| HistoryLine {
             id: "<missing>".into(),
             created: image.config.created.clone().unwrap_or_default(),
             created_by: String::new(),
-            size: layer.size,
+            size,
             comment: String::new(),
         }));
         lines.reverse();
@@ -374,7 +370,7 @@ impl Engine {
             "Architecture": config.architecture,
             "Variant": config.variant,
             "Os": config.os,
-            "Size": image.blob_size(),
+            "Size": self.store.image_size(&image),
             "GraphDriver": {
                 "Data": { "UpperDir": config.rootfs.diff_ids.last().map(|layer| self.store.snapshot_tree(layer)) },
                 "Name": "overlay2",

@@ -12,6 +12,7 @@ mod container_name;
 mod error;
 mod image;
 mod layer_keep;
+mod layer_size;
 mod layer_tar;
 mod layout;
 mod lease;

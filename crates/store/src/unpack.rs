@@ -114,7 +114,7 @@ impl crate::Store {
     }
 }
 
-fn open_stream(source: File, kind: &str) -> Result<Box<dyn Read>, UnpackError> {
+pub(crate) fn open_stream(source: File, kind: &str) -> Result<Box<dyn Read>, UnpackError> {
     let buffered = io::BufReader::with_capacity(128 * 1024, source);
     Ok(match kind {
         media_type::LAYER_TAR | "application/vnd.docker.image.rootfs.diff.tar" => Box::new(buffered),

@@ -326,7 +326,7 @@ impl Base {
             system.packages().count(),
             system.suite,
             day(&system.date),
-            human_size(image.blob_size()),
+            human_size(engine.store().image_size(&image)),
             if made.unchanged { ", unchanged" } else { "" }
         ));
         Ok(())
