@@ -92,9 +92,26 @@ impl Settings {
             resolv_conf: read("/etc/resolv.conf").unwrap_or_default(),
             resolved_conf: read("/run/systemd/resolve/resolv.conf"),
             hosts: read("/etc/hosts").unwrap_or_default(),
+            device_folders: device_interface::folders(self.environment.text("COIL_CDI_SPEC_DIRS").as_deref()),
             ids,
+            connectors: self.connectors(),
         };
         Ok(Engine::new(store, options))
+    }
+
+    /// The programs that may connect an ordinary user's containers to other machines: that of `COIL_PASTA` (`none` for
+    /// none), else those on the search path.
+    fn connectors(&self) -> Vec<PathBuf> {
+        match self.environment.path("COIL_PASTA") {
+            Some(path) if path == Path::new("none") => Vec::new(),
+            Some(path) => vec![path],
+            None => {
+                let path = self.environment.text("PATH").unwrap_or_default();
+                std::env::split_paths(&path)
+                    .map(|folder| folder.join("pasta"))
+                    .collect()
+            }
+        }
     }
 
     /// Whether Debian's indices are taken although their time has run out (`COIL_ALLOW_EXPIRED`).

@@ -78,8 +78,12 @@ pub struct EngineOptions {
     pub resolved_conf: Option<String>,
     /// The text of the host's `/etc/hosts`.
     pub hosts: String,
+    /// Folders with files that describe devices by name.
+    pub device_folders: Vec<PathBuf>,
     /// The user and group that coil runs as.
     pub ids: (u32, u32),
+    /// The programs that may connect an ordinary user's containers to other machines.
+    pub connectors: Vec<PathBuf>,
 }
 
 /// Images, containers and packs of one data root.
@@ -118,6 +122,7 @@ impl Engine {
 pub fn internal_main(args: &[String]) -> i32 {
     match args.split_first() {
         Some((word, rest)) if word == "monitor" => coil_runtime::monitor_main(rest),
+        Some((word, rest)) if word == "household" => coil_runtime::keeper_main(rest),
         Some((word, _)) if word == "view" => coil_runtime::view_main(),
         Some((word, rest)) if word == "exec" => coil_runtime::exec_main(rest),
         _ => 125,

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use coil_runtime::cgroup;
-use coil_runtime::network::NetworkSpec;
 use coil_runtime::spec::{ContainerSpec, IdMap};
 use coil_runtime::state::Status;
 use coil_runtime::{start, user};
@@ -14,11 +13,7 @@ use crate::record::ContainerRecord;
 use crate::request::{StartRequest, Started};
 use crate::run_error::RunError;
 use crate::volumes::make_sources;
-use crate::{Engine, health};
-
-/// What an ordinary user's container has less than root's, said when no network was asked for.
-const NO_WAY_OUT: &str = "the container reaches no other machine, since an ordinary user can make no bridge; \
-    --network host gives it the host's network";
+use crate::{Engine, create, health};
 
 /// Held while a container is changed: nobody else starts, removes or changes it meanwhile.
 #[derive(Debug)]
@@ -89,14 +84,10 @@ impl Engine {
         spec.init_tty_size = request.terminal_size;
         make_sources(record).map_err(|(path, source)| RunError::Prepare { path, source })?;
         let started = start(&self.options.program, &spec, request.attach).map_err(RunError::Start)?;
-        let mut notices = started.notices;
-        if record.network == "default" && matches!(spec.network, NetworkSpec::Isolated(_)) {
-            notices.push(NO_WAY_OUT.to_owned());
-        }
         Ok(Started {
             id: record.id.clone(),
             name: record.name.clone(),
-            notices,
+            notices: started.notices,
             client: started.client,
         })
     }

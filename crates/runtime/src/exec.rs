@@ -311,7 +311,7 @@ fn become_command(
     };
     Confinement {
         user: &spec.user,
-        may_set_groups: container.id_map.is_identity(),
+        may_set_groups: container.id_map.may_set_groups(),
         capabilities,
         filter: filter.as_deref(),
         no_new_privileges: container.no_new_privileges && !spec.privileged,

@@ -9,6 +9,8 @@ mod exec;
 pub mod failure;
 mod frame;
 pub mod hidden_paths;
+mod host_sockets;
+mod household;
 mod init;
 mod limits;
 mod monitor;
@@ -31,6 +33,8 @@ mod view;
 
 pub use exec::{ExecSpec, Stdio3, exec, exec_main};
 pub use failure::Failure;
+pub use host_sockets::HostSockets;
+pub use household::{HouseholdSpec, keeper_main};
 pub use monitor::monitor_main;
 pub use start::{StartError, Started, prepare, start};
 pub use sweep::sweep;

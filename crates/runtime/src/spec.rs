@@ -257,6 +257,14 @@ impl ContainerSpec {
         let _ = events::append(self.run_root(), &subject, action, more);
     }
 
+    /// The map of the user namespace that its first process makes inside that of its monitor; none where it makes none.
+    ///
+    /// In a household, whose root is the one user that there is, a program of another number needs one of its own.
+    pub fn inner_map(&self) -> Option<IdMap> {
+        let household = self.network.household()?;
+        (household.map != self.id_map).then(|| IdMap::one(self.user.uid, self.user.gid, 0, 0))
+    }
+
     /// What of this spec the host can't do and will be left out, in words for the user.
     pub fn notices(&self) -> Vec<String> {
         self.limits.check(&self.cgroup)
@@ -475,6 +483,17 @@ impl IdMap {
             uids: range(inside_uid, host_uid),
             gids: range(inside_gid, host_gid),
         }
+    }
+
+    /// Whether one user and one group are all that there is.
+    pub fn is_one(&self) -> bool {
+        let one = |ranges: &[IdRange]| ranges.len() == 1 && ranges[0].count == 1;
+        one(&self.uids) && one(&self.gids)
+    }
+
+    /// Whether groups may be set: not where a user has taken one id without anybody's leave.
+    pub fn may_set_groups(&self) -> bool {
+        !self.is_one()
     }
 
     /// Whether ids are the host's.

@@ -175,6 +175,20 @@ impl Rule {
             .compare(libc::NFT_CMP_EQ, &base.octets())
     }
 
+    /// Holds for IPv4 packets to anywhere but a network.
+    pub fn not_to_network(self, base: Ipv4Addr, prefix: u8) -> Self {
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+        self.payload(libc::NFT_PAYLOAD_NETWORK_HEADER, 16, 4)
+            .mask(&mask.to_be_bytes())
+            .compare(libc::NFT_CMP_NEQ, &base.octets())
+    }
+
+    /// Holds for packets of a transport protocol.
+    pub fn of_protocol(self, protocol: u8) -> Self {
+        self.meta(libc::NFT_META_L4PROTO)
+            .compare(libc::NFT_CMP_EQ, &[protocol])
+    }
+
     /// Holds for IPv4 packets from anywhere but a network.
     pub fn not_from_network(self, base: Ipv4Addr, prefix: u8) -> Self {
         let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
@@ -207,8 +221,7 @@ impl Rule {
 
     /// Holds for packets of a transport protocol to a port.
     pub fn to_port(self, protocol: u8, port: u16) -> Self {
-        self.meta(libc::NFT_META_L4PROTO)
-            .compare(libc::NFT_CMP_EQ, &[protocol])
+        self.of_protocol(protocol)
             .payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2)
             .compare(libc::NFT_CMP_EQ, &port.to_be_bytes())
     }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem::{size_of, zeroed};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Turns libc's -1 into an [`io::Error`].
@@ -112,9 +112,8 @@ impl RawAddress {
     }
 }
 
-fn bind(address: SocketAddr, transport: Transport) -> io::Result<OwnedFd> {
+fn bind(socket: OwnedFd, address: SocketAddr, transport: Transport) -> io::Result<OwnedFd> {
     use std::os::fd::AsFd as _;
-    let socket = open(address.is_ipv6(), transport)?;
     if address.is_ipv6() {
         set_option(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
     }
@@ -129,7 +128,12 @@ fn bind(address: SocketAddr, transport: Transport) -> io::Result<OwnedFd> {
 
 /// Listens on an address, non-blocking; `[::]` means IPv6 alone, unlike the standard library's.
 pub fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = bind(address, Transport::Tcp)?;
+    listen_tcp_by(open(address.is_ipv6(), Transport::Tcp)?, address)
+}
+
+/// As [`listen_tcp`], by a socket that was made before, maybe in another network namespace.
+pub fn listen_tcp_by(socket: OwnedFd, address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bind(socket, address, Transport::Tcp)?;
     // SAFETY: no pointers are passed.
     check(unsafe { libc::listen(socket.as_raw_fd(), 4096) })?;
     Ok(TcpListener::from(socket))
@@ -137,7 +141,34 @@ pub fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Binds a non-blocking datagram socket; `[::]` means IPv6 alone.
 pub fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    bind(address, Transport::Udp).map(UdpSocket::from)
+    bind_udp_by(open(address.is_ipv6(), Transport::Udp)?, address)
+}
+
+/// As [`bind_udp`], by a socket that was made before, maybe in another network namespace.
+pub fn bind_udp_by(socket: OwnedFd, address: SocketAddr) -> io::Result<UdpSocket> {
+    bind(socket, address, Transport::Udp).map(UdpSocket::from)
+}
+
+/// Where a connection was meant to go before a packet filter led it here; IPv4.
+///
+/// # Errors
+/// `ENOENT` for one that came by itself.
+pub fn original_destination(stream: &TcpStream) -> io::Result<SocketAddrV4> {
+    // SAFETY: all zeroes is a valid sockaddr_in.
+    let mut raw: libc::sockaddr_in = unsafe { zeroed() };
+    let mut length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    // SAFETY: pointer and length describe `raw`.
+    check(unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::SO_ORIGINAL_DST,
+            (&raw mut raw).cast(),
+            &raw mut length,
+        )
+    })?;
+    let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
+    Ok(SocketAddrV4::new(ip, u16::from_be(raw.sin_port)))
 }
 
 /// How a non-blocking connect began.
@@ -184,7 +215,7 @@ pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
 
 /// Whether an address can be bound here, with any port: false where the family or the address is absent.
 pub fn can_bind(address: IpAddr) -> bool {
-    bind(SocketAddr::new(address, 0), Transport::Udp).is_ok()
+    bind_udp(SocketAddr::new(address, 0)).is_ok()
 }
 
 /// Makes writes to a closed connection fail with `EPIPE` in place of a fatal signal, for the whole process.

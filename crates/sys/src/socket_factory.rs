@@ -1,4 +1,5 @@
-//! A forked helper that stands in other namespaces and makes sockets there for its parent.
+//! A forked helper that stands in other namespaces, or stays behind in those that its parent leaves, and makes sockets
+//! there for its parent.
 #![expect(unsafe_code, reason = "fork, setns and the helper's life without the runtime")]
 
 use crate::socket::{Transport, check, message_pair, own, receive_message, send_message};
@@ -28,6 +29,18 @@ impl SocketFactory {
     /// # Errors
     /// The fork's own failure. A failure to join comes with the first answer.
     pub fn spawn(user: Option<BorrowedFd<'_>>, net: BorrowedFd<'_>) -> io::Result<Self> {
+        Self::fork(user, Some(net))
+    }
+
+    /// Forks a helper that stays in the namespaces of this moment, whatever its parent joins afterwards.
+    ///
+    /// # Errors
+    /// The fork's own failure.
+    pub fn spawn_here() -> io::Result<Self> {
+        Self::fork(None, None)
+    }
+
+    fn fork(user: Option<BorrowedFd<'_>>, net: Option<BorrowedFd<'_>>) -> io::Result<Self> {
         let (ours, theirs) = message_pair()?;
         // SAFETY: no pointers are passed.
         let parent = unsafe { libc::getpid() };
@@ -40,7 +53,7 @@ impl SocketFactory {
                     parent,
                     theirs.as_raw_fd(),
                     user.map(|fd| fd.as_raw_fd()),
-                    net.as_raw_fd(),
+                    net.map(|fd| fd.as_raw_fd()),
                 );
             }
         }
@@ -62,6 +75,27 @@ impl SocketFactory {
     pub fn request(&self, ipv6: bool, transport: Transport) -> io::Result<()> {
         let request = [u8::from(ipv6), u8::from(transport == Transport::Udp)];
         send_message(self.channel.as_fd(), &request, None).map(drop)
+    }
+
+    /// Asks for one socket and waits for it; only for who has no other request under way.
+    ///
+    /// # Errors
+    /// What the helper met, or that it is gone.
+    pub fn make(&self, ipv6: bool, transport: Transport) -> io::Result<OwnedFd> {
+        self.request(ipv6, transport)?;
+        let mut wait = libc::pollfd {
+            fd: self.channel.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        loop {
+            match self.receive() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                answer => return answer?,
+            }
+            // SAFETY: the pointer is to one local entry. An interruption is met by asking again.
+            unsafe { libc::poll(&raw mut wait, 1, -1) };
+        }
     }
 
     /// Takes the next answer: a non-blocking socket, or why there is none.
@@ -104,7 +138,7 @@ impl Drop for SocketFactory {
 ///
 /// # Safety
 /// Only for a freshly forked child; it closes every other descriptor and never returns.
-unsafe fn serve(parent: libc::pid_t, channel: RawFd, user: Option<RawFd>, net: RawFd) -> ! {
+unsafe fn serve(parent: libc::pid_t, channel: RawFd, user: Option<RawFd>, net: Option<RawFd>) -> ! {
     // SAFETY: plain system calls on numbers; pointers are to locals; nothing here allocates or takes a lock.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -124,7 +158,10 @@ unsafe fn serve(parent: libc::pid_t, channel: RawFd, user: Option<RawFd>, net: R
         {
             failure = *libc::__errno_location();
         }
-        if failure == 0 && libc::setns(net, libc::CLONE_NEWNET) != 0 {
+        if let Some(net) = net
+            && failure == 0
+            && libc::setns(net, libc::CLONE_NEWNET) != 0
+        {
             failure = *libc::__errno_location();
         }
         // Joining a user namespace clears the death signal and restores the dumpable mark.

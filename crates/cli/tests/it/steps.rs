@@ -31,6 +31,8 @@ fn engine(context: &Context) -> (Engine, Vec<PathBuf>) {
         resolved_conf: None,
         hosts: "127.0.0.1 localhost\n".into(),
         ids: (0, 0),
+        device_folders: Vec::new(),
+        connectors: Vec::new(),
     };
     let engine = Engine::new(store.clone(), options);
     let image = context

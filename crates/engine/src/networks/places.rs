@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use coil_runtime::network::{BridgeSpec, Bridged, DEFAULT_NETWORK, NameSettings, NetworkSpec, SharedNetwork};
+use coil_runtime::HouseholdSpec;
+use coil_runtime::network::{self, BridgeSpec, Bridged, NameSettings, NetworkSpec, SharedNetwork};
+use coil_runtime::spec::IdMap;
 
 use super::{BETWEEN, BRIDGE_NAME, MASQUERADE, MTU, NetworkRecord, NetworkWish, NetworksError};
 use crate::Engine;
@@ -78,16 +80,6 @@ impl Engine {
             "host" => return Ok(NetworkSpec::Host(names)),
             _ => {}
         }
-        if !self.is_root() {
-            let plain = record.networks.iter().all(|wish| wish.network == DEFAULT_NETWORK);
-            return match plain {
-                true => Ok(NetworkSpec::Isolated(names)),
-                false => match self.missing(record) {
-                    Some(error) => Err(error),
-                    None => Err(NetworksError::NeedsRoot),
-                },
-            };
-        }
         for (container, alias) in &wishes.links {
             names.extra_hosts.extend(self.link(container, alias)?);
         }
@@ -96,15 +88,20 @@ impl Engine {
             .iter()
             .map(|wish| self.place(record, wish))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(NetworkSpec::Bridge(Bridged { places, names }))
+        Ok(NetworkSpec::Bridge(Bridged {
+            places,
+            names,
+            household: self.household(),
+        }))
     }
 
-    /// The first network of a container that isn't there.
-    fn missing(&self, record: &ContainerRecord) -> Option<NetworksError> {
-        record
-            .networks
-            .iter()
-            .find_map(|wish| self.network(&wish.network).err())
+    /// Where an ordinary user's bridges stand.
+    fn household(&self) -> Option<HouseholdSpec> {
+        let (uid, gid) = self.options.ids;
+        (!self.is_root()).then(|| HouseholdSpec {
+            map: IdMap::one(0, 0, uid, gid),
+            connectors: self.options.connectors.clone(),
+        })
     }
 
     /// The lines of the hosts file for another container.
@@ -154,15 +151,20 @@ impl Engine {
 
     /// A network's bridge, with nobody on it.
     pub(super) fn bridge(&self, network: &NetworkRecord) -> BridgeSpec {
-        let reserved = self
-            .own_networks()
+        let own = self.own_networks();
+        let mut reserved: Vec<_> = own
             .iter()
             .filter(|other| other.name != network.name)
             .filter_map(|other| other.subnet)
             .collect();
+        if !self.is_root() {
+            // The bridge stands where this machine's routes aren't seen. Without them a subnet is chosen all the same.
+            reserved.extend(network::routed().unwrap_or_default());
+        }
         BridgeSpec {
             network: network.name.clone(),
-            default_root: self.options.default_root,
+            // An ordinary user's bridge never has the name of root's.
+            default_root: self.options.default_root && self.is_root(),
             bridge: network.option(BRIDGE_NAME).map(str::to_owned),
             subnet: network.subnet.filter(|_| network.subnet_asked),
             usual: network.subnet.filter(|_| !network.subnet_asked),

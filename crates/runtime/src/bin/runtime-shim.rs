@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let role = args.get(2).map(String::as_str);
     let code = match role.filter(|_| args[1] == "internal") {
         Some("monitor") => coil_runtime::monitor_main(rest),
+        Some("household") => coil_runtime::keeper_main(rest),
         Some("exec") => coil_runtime::exec_main(rest),
         Some("run") => run(rest),
         Some("run-in") => run_in(rest),

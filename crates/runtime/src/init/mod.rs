@@ -45,7 +45,9 @@ pub(crate) fn namespaces(spec: &ContainerSpec) -> i32 {
         0
     };
     let own = |namespace: Namespace, flag: i32| if namespace == Namespace::Own { flag } else { 0 };
+    let user = spec.inner_map().map_or(0, |_| libc::CLONE_NEWUSER);
     libc::CLONE_NEWNS
+        | user
         | own(spec.pid, libc::CLONE_NEWPID)
         | own(spec.ipc, libc::CLONE_NEWIPC)
         | own(spec.uts, libc::CLONE_NEWUTS)
@@ -79,6 +81,9 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
         go,
         report: _report,
     } = prepared;
+    if let Some(map) = spec.inner_map() {
+        crate::user_namespace::write_one(&map)?;
+    }
     if let Some(entrance) = entrance {
         entrance
             .enter()
@@ -145,7 +150,7 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
     await_monitor(&go)?;
     Confinement {
         user: &spec.user,
-        may_set_groups: spec.id_map.is_identity(),
+        may_set_groups: spec.id_map.may_set_groups(),
         capabilities: spec.capability_set(),
         filter: filter.as_deref(),
         no_new_privileges: spec.no_new_privileges,

@@ -165,8 +165,8 @@ fn start(spec: &ContainerSpec, age: Duration) -> io::Result<Probe> {
     let (output, theirs) = file::pipe(0)?;
     file::set_nonblocking(&output, true)?;
     let errors = theirs.try_clone()?;
-    // In a user namespace this process is inside already.
-    let inside = (!spec.id_map.is_identity()).then_some("--inside");
+    // In a user namespace this process is inside already, unless the container has one inside it.
+    let inside = (!spec.id_map.is_identity() && spec.inner_map().is_none()).then_some("--inside");
     let child = Command::new("/proc/self/exe")
         .args(["internal", "exec"])
         .arg(&spec.container_dir)

@@ -1,6 +1,6 @@
 //! From a spec to a program that runs: control groups, namespaces, standard descriptors, network.
 
-use super::networking::{self, Networking};
+use super::networking::{self, Home, Networking};
 use crate::cgroup::Entrance;
 use crate::failure::{Failure, Stage};
 use crate::init::{self, Prepared, file_systems};
@@ -36,8 +36,12 @@ pub(super) struct Running {
 }
 
 /// From a spec to a program that runs.
-pub(super) fn start(spec: &ContainerSpec, kept: &mut Option<Networking>) -> Result<Running, Failure> {
-    let networking = kept.insert(Networking::prepare(spec)?);
+pub(super) fn start(
+    spec: &ContainerSpec,
+    home: &Home,
+    kept: &mut Option<Networking>,
+) -> Result<Running, Failure> {
+    let networking = kept.insert(Networking::prepare(spec, home)?);
     let entrance = spec.cgroup.create(&spec.limits, &spec.devices).map_err(|error| {
         let source = &error.error;
         Failure::new("control groups", &error, source)

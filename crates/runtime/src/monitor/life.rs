@@ -3,7 +3,7 @@
 use super::clients::Clients;
 use super::health::Health;
 use super::launch::{self, Running};
-use super::networking::Networking;
+use super::networking::{Home, Networking};
 use super::service::{PORTS, Service, Turn};
 use crate::control::Exit;
 use crate::failure::Failure;
@@ -23,6 +23,7 @@ pub(super) fn live(
     mut service: Service,
     running: Running,
     mut networking: Networking,
+    home: &Home,
     lock: OwnedFd,
     starter: UnixStream,
     attach: bool,
@@ -50,7 +51,7 @@ pub(super) fn live(
             break (exit, None);
         }
         let mut kept = None;
-        match launch::start(service.spec(), &mut kept) {
+        match launch::start(service.spec(), home, &mut kept) {
             Ok(running) => {
                 networking = kept.unwrap_or_else(Networking::nothing);
                 service.state.restarts += 1;

@@ -16,10 +16,10 @@ mod streams;
 use crate::failure::{Failure, Stage};
 use crate::frame::{self, Kind};
 use crate::spec::ContainerSpec;
-use crate::{state, user_namespace};
+use crate::{household, state, user_namespace};
 use coil_sys::event::Signals;
 use coil_sys::{file, process};
-use networking::Networking;
+use networking::{Home, Networking};
 use service::Service;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -80,6 +80,10 @@ fn supervise(
             return Err(enter_user_namespace(&spec, starter, args));
         }
     }
+    let home = match Home::settle(args) {
+        Ok(home) => home,
+        Err(failure) => return Err((starter, failure)),
+    };
     let _ = process::set_dumpable(false);
     let _ = process::set_name("coil-monitor");
     let lock = match state::lock(&spec.run_dir, &spec.container_dir) {
@@ -107,10 +111,10 @@ fn supervise(
         }
     };
     let mut networking = None;
-    match launch::start(service.spec(), &mut networking) {
+    match launch::start(service.spec(), &home, &mut networking) {
         Ok(running) => {
             let networking = networking.unwrap_or_else(Networking::nothing);
-            life::live(service, running, networking, lock, starter, attach);
+            life::live(service, running, networking, &home, lock, starter, attach);
             Ok(())
         }
         Err(failure) => {
@@ -133,15 +137,27 @@ pub(super) fn load(directory: &Path) -> Result<ContainerSpec, Failure> {
 
 /// Runs this monitor again inside a user namespace; returns only when that fails.
 fn enter_user_namespace(spec: &ContainerSpec, starter: UnixStream, args: &[String]) -> (UnixStream, Failure) {
-    if let Err(failure) = user_namespace::enter(&spec.id_map) {
-        return (starter, failure);
-    }
+    let entered = match spec.network.household() {
+        None => user_namespace::enter(&spec.id_map).map(|()| None),
+        Some(household) => household::enter(spec.run_root(), household).map(Some),
+    };
+    let member = match entered {
+        Ok(member) => member,
+        Err(failure) => return (starter, failure),
+    };
     if let Err(error) = file::duplicate_onto(&starter, 0) {
         return (starter, Failure::new("monitor", "socket", &error));
     }
     let mut again = vec!["coil".to_owned(), "internal".to_owned(), "monitor".to_owned()];
     again.extend(args.iter().cloned());
     again.push("--inside".to_owned());
+    if let Some((membership, notices)) = &member {
+        again.extend(notices.iter().map(|notice| format!("--notice={notice}")));
+        match membership.to_argument() {
+            Ok(argument) => again.push(argument),
+            Err(error) => return (starter, Failure::new("monitor", "descriptors", &error)),
+        }
+    }
     let failure = user_namespace::run_again(&again);
     (starter, failure)
 }

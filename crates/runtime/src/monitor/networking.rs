@@ -3,8 +3,12 @@
 
 use super::service::NAMES;
 use crate::failure::{Failure, Stage, error_text};
-use crate::network::{self, BridgeSpec, Bridged, NameServer, NameSettings, NetworkSpec, NetworkState};
-use crate::ports::{Dialer, Forwarder, PortMapping};
+use crate::host_sockets::HostSockets;
+use crate::household::{self, Membership};
+use crate::network::{
+    self, BridgeSpec, Bridged, NameServer, NameSettings, NetworkSpec, NetworkState, RelayPort,
+};
+use crate::ports::{Dialer, Forwarder, ForwarderLimits, PortMapping};
 use crate::spec::ContainerSpec;
 use crate::state::{self, State, Status};
 use coil_sys::event::{Poll, ready};
@@ -14,12 +18,44 @@ use std::path::Path;
 
 const STAGE: &str = "network";
 
+/// Where a monitor stands: in the host's network, or in that of a household, with a way back.
+#[derive(Debug, Default)]
+pub(super) struct Home {
+    host: HostSockets,
+    /// The household stands while this is held.
+    membership: Option<Membership>,
+    /// What the user should know of it.
+    notices: Vec<String>,
+}
+
+impl Home {
+    /// Joins the network of the household that the arguments name, if they do.
+    pub(super) fn settle(args: &[String]) -> Result<Self, Failure> {
+        let Some(membership) = args.iter().find_map(|word| Membership::from_argument(word)) else {
+            return Ok(Self::default());
+        };
+        let host = HostSockets::leave_behind().stage(STAGE, "cannot fork")?;
+        membership
+            .join_network()
+            .stage(STAGE, "cannot join the network of this user's containers")?;
+        let notices = args.iter().filter_map(|word| word.strip_prefix("--notice="));
+        Ok(Self {
+            host,
+            membership: Some(membership),
+            notices: notices.map(str::to_owned).collect(),
+        })
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Networking {
     pub forwarder: Option<Forwarder>,
     /// Answers for the names of the container's networks.
     pub name_server: Option<NameServer>,
     places: Vec<NetworkState>,
+    host: HostSockets,
+    /// The relay of the household, for places to come.
+    relay: Option<RelayPort>,
     /// The container's network namespace, once it is there.
     net: Option<OwnedFd>,
     pid: i32,
@@ -28,16 +64,20 @@ pub(super) struct Networking {
 
 impl Networking {
     /// Takes the host's ports and the addresses, and writes the name files.
-    pub(super) fn prepare(spec: &ContainerSpec) -> Result<Self, Failure> {
+    pub(super) fn prepare(spec: &ContainerSpec, home: &Home) -> Result<Self, Failure> {
         let forwarder = match &spec.network {
             NetworkSpec::Host(_) | NetworkSpec::None | NetworkSpec::Container(_) => None,
             _ if spec.ports.is_empty() => None,
             _ => Some(
-                Forwarder::bind(&spec.ports).map_err(|error| Failure::refused(STAGE, full_text(&error)))?,
+                Forwarder::bind_with(&spec.ports, ForwarderLimits::default(), &home.host)
+                    .map_err(|error| Failure::refused(STAGE, full_text(&error)))?,
             ),
         };
         let mut networking = Self {
             forwarder,
+            host: home.host.clone(),
+            relay: home.membership.as_ref().and_then(|_| relay(spec)),
+            notices: home.notices.clone(),
             ..Self::default()
         };
         match networking.take_places(spec) {
@@ -52,7 +92,7 @@ impl Networking {
     fn take_places(&mut self, spec: &ContainerSpec) -> Result<(), Failure> {
         if let NetworkSpec::Bridge(bridged) = &spec.network {
             for (number, wish) in bridged.places.iter().enumerate() {
-                let mut place = prepare(spec, wish)?;
+                let mut place = prepare(spec, wish, self.relay)?;
                 place.interface = format!("eth{number}");
                 self.places.push(place);
             }
@@ -127,7 +167,7 @@ impl Networking {
             return;
         }
         let run_root = spec.run_dir.parent().unwrap_or(Path::new("/"));
-        match NameServer::start(net.as_fd(), run_root, names, &self.places) {
+        match NameServer::start(net.as_fd(), run_root, names, &self.places, self.host.clone()) {
             Ok(server) => self.name_server = Some(server),
             Err(error) => self.notices.push(format!(
                 "other containers' names can't be resolved: the name server at {} doesn't start: {}",
@@ -209,7 +249,7 @@ impl Networking {
                 wish.network
             ));
         }
-        let mut place = prepare(spec, wish).map_err(|failure| failure.message)?;
+        let mut place = prepare(spec, wish, self.relay).map_err(|failure| failure.message)?;
         let taken = |name: &str| self.places.iter().any(|place| place.interface == name);
         if let Some(free) = (0..)
             .map(|number| format!("eth{number}"))
@@ -325,7 +365,24 @@ impl Networking {
     }
 }
 
-fn prepare(spec: &ContainerSpec, wish: &BridgeSpec) -> Result<NetworkState, Failure> {
+/// The relay of the household that this monitor is in.
+fn relay(spec: &ContainerSpec) -> Option<RelayPort> {
+    let facts = household::facts(spec.run_root())?;
+    Some(RelayPort {
+        port: facts.relay,
+        everything: !facts.connected,
+    })
+}
+
+fn prepare(
+    spec: &ContainerSpec,
+    wish: &BridgeSpec,
+    relay: Option<RelayPort>,
+) -> Result<NetworkState, Failure> {
+    let wish = &BridgeSpec {
+        relay,
+        ..wish.clone()
+    };
     let run_root = spec.run_dir.parent().unwrap_or(Path::new("/"));
     // Run directories may be named after the first part of an id: sockets have short paths.
     let part = spec.run_dir.file_name().map_or(spec.id.len(), |name| name.len());

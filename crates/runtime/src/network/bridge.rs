@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{NetworkError, folder_error};
 use super::lease::{Folder, Lease, Record, choose_subnet, first_free, is_free};
 use super::rules::{ensure_internal, ensure_outbound, remove_rules};
-use super::{BridgeSpec, DEFAULT_NETWORK, Subnet, Subnet6};
+use super::{BridgeSpec, DEFAULT_NETWORK, RelayPort, Subnet, Subnet6};
 
 /// A container's place on a bridge, reserved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,9 @@ pub struct NetworkState {
     pub names: Vec<String>,
     /// What doesn't work and why, for the user.
     pub notices: Vec<String>,
+    /// The relay of the household in which the bridge stands.
+    #[serde(default)]
+    pub relay: Option<RelayPort>,
 }
 
 impl NetworkState {
@@ -175,6 +178,7 @@ pub fn prepare(
         names: spec.names.clone(),
         bridge: record.bridge,
         notices,
+        relay: spec.relay,
     })
 }
 
@@ -272,7 +276,9 @@ fn ensure_bridge(
     let name = bridge_name(spec, run_root);
     let present = route.link(&name)?;
     let known = folder.record().filter(|record| record.bridge == name);
-    if let (Some(record), Some(_)) = (&known, &present) {
+    // A relay at another port is that of a new household, whose bridge this can't be.
+    let known_here = known.as_ref().filter(|record| record.relay == spec.relay);
+    if let (Some(record), Some(_)) = (known_here, &present) {
         if !spec.internal {
             ensure_outbound(record, false, notices);
         }
@@ -320,6 +326,7 @@ fn ensure_bridge(
         isolated: spec.isolated,
         no_masquerade: spec.no_masquerade,
         enabled_forwarding: false,
+        relay: spec.relay,
     };
     let root = run_root.as_os_str().as_encoded_bytes();
     route.add_bridge(&name, hardware_of([0x02, 0x63], &[root, name.as_bytes()]))?;
@@ -398,6 +405,15 @@ fn pick_subnet(
             .or_else(|| choose_subnet(&[routed, reserved].concat(), servers))
             .ok_or(NetworkError::NoSubnet),
     }
+}
+
+/// The IPv4 networks that this machine routes, but for the default routes.
+///
+/// # Errors
+/// When the kernel doesn't tell.
+pub fn routed() -> Result<Vec<Subnet>, NetworkError> {
+    let mut route = Route::open().map_err(NetworkError::Socket)?;
+    Ok(used_subnets(&mut route)?.0)
 }
 
 /// Chooses the subnet of a network that has no bridge yet, or sees whether the one asked for can be had.

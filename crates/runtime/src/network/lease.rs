@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Subnet, Subnet6};
+use super::{RelayPort, Subnet, Subnet6};
 use crate::state;
 
 /// The folder of one network below the run root: `network/NAME/`.
@@ -35,6 +35,9 @@ pub(super) struct Record {
     pub(super) no_masquerade: bool,
     /// Whether forwarding was off on this machine before.
     pub(super) enabled_forwarding: bool,
+    /// Where what leaves is relayed.
+    #[serde(default)]
+    pub(super) relay: Option<RelayPort>,
 }
 
 /// Who has an address.

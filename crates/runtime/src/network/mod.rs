@@ -10,7 +10,7 @@ mod rules;
 mod subnet;
 
 pub use attachment::{attach, detach, lead_out, raise_loopback};
-pub use bridge::{NetworkState, bridge_name, plan_subnet, plan_subnet6, prepare, rename, sweep};
+pub use bridge::{NetworkState, bridge_name, plan_subnet, plan_subnet6, prepare, rename, routed, sweep};
 pub use error::NetworkError;
 pub use lease::{Member, live, members};
 pub use name_server::NameServer;
@@ -18,6 +18,7 @@ pub use names::{NAME_SERVER, NameFiles, files};
 pub(crate) use names::{has_names, hosts_after, resolv_conf};
 pub use subnet::{Subnet, Subnet6};
 
+use crate::household::HouseholdSpec;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ pub enum NetworkSpec {
     None,
     /// The host's own network namespace.
     Host(NameSettings),
-    /// A network namespace behind bridges, with an address on each and a way out. Needs root.
+    /// A network namespace behind bridges, with an address on each and a way out. Needs root, or a household.
     Bridge(Bridged),
     /// A network namespace with loopback alone, into which published ports are forwarded. Needs no privilege.
     Isolated(NameSettings),
@@ -48,7 +49,16 @@ impl NetworkSpec {
         Self::Bridge(Bridged {
             places: vec![BridgeSpec::default_network(default_root)],
             names,
+            household: None,
         })
+    }
+
+    /// The household whose bridges the container is on.
+    pub fn household(&self) -> Option<&HouseholdSpec> {
+        match self {
+            NetworkSpec::Bridge(bridged) => bridged.household.as_ref(),
+            _ => None,
+        }
     }
 
     /// Whether the container's network namespace is another than the host's.
@@ -79,6 +89,9 @@ pub struct Bridged {
     /// How names are resolved.
     #[serde(default)]
     pub names: NameSettings,
+    /// The household whose bridges they are, for an ordinary user's container.
+    #[serde(default)]
+    pub household: Option<HouseholdSpec>,
 }
 
 /// Another container's network.
@@ -134,6 +147,17 @@ pub struct BridgeSpec {
     pub avoid: Vec<Ipv4Addr>,
     /// Subnets of networks that have no bridge at the moment: a chosen one must not cover them either.
     pub reserved: Vec<Subnet>,
+    /// Where the household's relay listens, in which the bridge stands.
+    pub relay: Option<RelayPort>,
+}
+
+/// A relay in the network namespace of a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayPort {
+    /// Its port, on every address of the namespace.
+    pub port: u16,
+    /// Whether all that leaves the network goes there, and not only what is meant for this machine.
+    pub everything: bool,
 }
 
 impl BridgeSpec {

@@ -41,9 +41,12 @@ pub fn files(spec: &NetworkSpec, hostname: &str, places: &[NetworkState]) -> Nam
     }
 }
 
-/// Whether one of the networks resolves names, so that the container has a name server of its own.
+/// Whether the container has a name server of its own: where one of its networks resolves names, and in a household, from
+/// which the host's servers may be out of reach.
 pub(crate) fn has_names(places: &[NetworkState]) -> bool {
-    places.iter().any(|place| !place.names.is_empty())
+    places
+        .iter()
+        .any(|place| !place.names.is_empty() || place.relay.is_some())
 }
 
 fn hosts(spec: &NetworkSpec, names: &NameSettings, hostname: &str, places: &[NetworkState]) -> String {

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use coil_sys::netlink::NetlinkError;
 use coil_sys::nftables::{Batch, Family, Hook, Nftables, Rule};
 
+use super::RelayPort;
 use super::lease::Record;
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -127,6 +128,9 @@ fn add_rules(batch: &mut Batch, family: Family, record: &Record, source: Rule) {
             loopback.drop_packet(),
         );
     }
+    if let (Some(relay), Family::Ip) = (record.relay, family) {
+        add_relay(batch, record, relay);
+    }
     batch.add_chain(family, table, "forward", Hook::Forward);
     let mut forward = |rule: Rule| {
         batch.add_rule(family, table, "forward", rule);
@@ -155,6 +159,28 @@ fn add_rules(batch: &mut Batch, family: Family, record: &Record, source: Rule) {
             "postrouting",
             source.not_to_device(device).masquerade(),
         );
+    }
+}
+
+/// Leads connections to the relay: those to the bridge's own address, and where there is no other way those that leave.
+fn add_relay(batch: &mut Batch, record: &Record, relay: RelayPort) {
+    let (table, chain) = (record.bridge.as_str(), "relay");
+    let tcp = || {
+        Rule::new()
+            .from_device(&record.bridge)
+            .of_protocol(libc::IPPROTO_TCP as u8)
+    };
+    batch.add_chain(Family::Ip, table, chain, Hook::DestinationNat);
+    let mut lead = |rule: Rule| {
+        let led = rule.destination(record.gateway, relay.port);
+        batch.add_rule(Family::Ip, table, chain, led);
+    };
+    if record.internal {
+        return;
+    }
+    lead(tcp().to_network(record.gateway, 32));
+    if relay.everything {
+        lead(tcp().not_to_network(record.subnet.base(), record.subnet.prefix()));
     }
 }
 

@@ -15,6 +15,7 @@ use super::dialer::{Dialer, ForwarderLimits};
 use super::listener::{BindError, BoundPort, HostSocket, Listener, bind_all};
 use super::stream::{PipePool, Stage, Stream, Streams, Turn};
 use super::{PortMapping, Protocol, holder};
+use crate::host_sockets::HostSockets;
 
 /// A request to the helper that isn't answered yet.
 #[derive(Clone, Copy, Debug)]
@@ -72,12 +73,16 @@ impl Forwarder {
     /// # Errors
     /// Which port can't be had, and who has it.
     pub fn bind(mappings: &[PortMapping]) -> Result<Self, BindError> {
-        Self::bind_with(mappings, ForwarderLimits::default())
+        Self::bind_with(mappings, ForwarderLimits::default(), &HostSockets::default())
     }
 
-    /// As [`Forwarder::bind`], with other limits.
-    pub fn bind_with(mappings: &[PortMapping], limits: ForwarderLimits) -> Result<Self, BindError> {
-        let (listeners, bound) = bind_all(mappings)?;
+    /// As [`Forwarder::bind`], with other limits, by sockets of the host's network.
+    pub fn bind_with(
+        mappings: &[PortMapping],
+        limits: ForwarderLimits,
+        host: &HostSockets,
+    ) -> Result<Self, BindError> {
+        let (listeners, bound) = bind_all(mappings, host)?;
         let broken = |source| BindError::Io {
             address: (Ipv4Addr::UNSPECIFIED, 0).into(),
             source,

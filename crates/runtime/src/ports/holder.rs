@@ -73,8 +73,28 @@ pub(super) fn loopback_only(pid: i32, port: u16) -> Option<IpAddr> {
         .filter(|_| found.iter().all(IpAddr::is_loopback))
 }
 
-/// Names the process that holds an address, such as `python3 (pid 123)`.
-pub(super) fn holder(address: SocketAddr, protocol: Protocol) -> Option<String> {
+/// Who holds a port of the host's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A container of ours, by its name.
+    Container(String),
+    /// Another process, such as `python3 (pid 123)`.
+    Process(String),
+}
+
+/// The container that a monitor serves.
+fn container_of(pid: u32) -> Option<String> {
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut words = line.split('\0').skip_while(|word| *word != "internal");
+    let (_, verb, folder) = (words.next()?, words.next()?, words.next()?);
+    let record = fs::read(Path::new(folder).join("config.json")).ok()?;
+    let record: serde_json::Value = serde_json::from_slice(&record).ok()?;
+    let name = record.get("name").filter(|_| verb == "monitor")?;
+    name.as_str().map(str::to_owned)
+}
+
+/// Names who holds an address.
+pub(super) fn holder(address: SocketAddr, protocol: Protocol) -> Option<Holder> {
     let inodes: Vec<u64> = listening("self", protocol)
         .into_iter()
         .filter(|found| {
@@ -95,7 +115,8 @@ pub(super) fn holder(address: SocketAddr, protocol: Protocol) -> Option<String> 
     pids.sort_unstable();
     pids.into_iter().find(|pid| holds(*pid, &inodes)).map(|pid| {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        format!("{} (pid {pid})", name.trim())
+        let process = format!("{} (pid {pid})", name.trim());
+        container_of(pid).map_or(Holder::Process(process), Holder::Container)
     })
 }
 
@@ -147,7 +168,9 @@ mod tests {
     #[test]
     fn our_own_listener_is_found() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let name = holder(listener.local_addr().unwrap(), Protocol::Tcp).unwrap();
+        let Holder::Process(name) = holder(listener.local_addr().unwrap(), Protocol::Tcp).unwrap() else {
+            panic!("it is no container's");
+        };
         assert!(name.ends_with(&format!("(pid {})", std::process::id())), "{name}");
     }
 }

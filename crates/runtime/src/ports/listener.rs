@@ -4,9 +4,8 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
-use coil_sys::socket;
-
-use super::{PortMapping, Protocol, holder};
+use super::{Holder, PortMapping, Protocol, holder};
+use crate::host_sockets::HostSockets;
 
 /// A published port with what the kernel gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +25,8 @@ pub enum BindError {
         address: SocketAddr,
         /// The protocol.
         protocol: Protocol,
-        /// Who it is, when that could be read, such as `python3 (pid 123)`.
-        holder: Option<String>,
+        /// Who it is, when that could be read.
+        holder: Option<Holder>,
     },
     /// Every port of a range is in use.
     RangeInUse {
@@ -61,6 +60,16 @@ impl fmt::Display for BindError {
             Self::InUse {
                 address,
                 protocol,
+                holder: Some(Holder::Container(name)),
+            } => write!(
+                f,
+                "port is already allocated: {}/{protocol} on {} is published by the container {name}",
+                address.port(),
+                address.ip()
+            ),
+            Self::InUse {
+                address,
+                protocol,
                 holder,
             } => {
                 write!(
@@ -70,7 +79,7 @@ impl fmt::Display for BindError {
                     address.ip()
                 )?;
                 match holder {
-                    Some(holder) => write!(f, " by {holder}"),
+                    Some(Holder::Process(name) | Holder::Container(name)) => write!(f, " by {name}"),
                     None => Ok(()),
                 }
             }
@@ -117,15 +126,19 @@ pub(super) struct Listener {
     pub(super) container_port: u16,
 }
 
-fn open(address: SocketAddr, protocol: Protocol) -> io::Result<(HostSocket, SocketAddr)> {
+fn open(
+    address: SocketAddr,
+    protocol: Protocol,
+    sockets: &HostSockets,
+) -> io::Result<(HostSocket, SocketAddr)> {
     match protocol {
         Protocol::Tcp => {
-            let listener = socket::listen_tcp(address)?;
+            let listener = sockets.listen_tcp(address)?;
             let bound = listener.local_addr()?;
             Ok((HostSocket::Tcp(listener), bound))
         }
         Protocol::Udp => {
-            let udp = socket::bind_udp(address)?;
+            let udp = sockets.bind_udp(address)?;
             let bound = udp.local_addr()?;
             Ok((HostSocket::Udp(udp), bound))
         }
@@ -148,7 +161,11 @@ fn failure(address: SocketAddr, protocol: Protocol, source: io::Error) -> BindEr
 }
 
 /// Listens for one mapping: on its address, or on all of IPv4 and (where there is any) IPv6.
-fn bind_port(mapping: &PortMapping, port: u16) -> Result<(Vec<Listener>, Vec<SocketAddr>), BindError> {
+fn bind_port(
+    mapping: &PortMapping,
+    port: u16,
+    sockets: &HostSockets,
+) -> Result<(Vec<Listener>, Vec<SocketAddr>), BindError> {
     let protocol = mapping.protocol;
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
@@ -162,13 +179,13 @@ fn bind_port(mapping: &PortMapping, port: u16) -> Result<(Vec<Listener>, Vec<Soc
     };
     if let Some(ip) = mapping.host_ip {
         let address = SocketAddr::new(ip, port);
-        keep(open(address, protocol).map_err(|source| failure(address, protocol, source))?);
+        keep(open(address, protocol, sockets).map_err(|source| failure(address, protocol, source))?);
         return Ok((listeners, addresses));
     }
     let four = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-    let port = keep(open(four, protocol).map_err(|source| failure(four, protocol, source))?);
+    let port = keep(open(four, protocol, sockets).map_err(|source| failure(four, protocol, source))?);
     let six = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
-    match open(six, protocol) {
+    match open(six, protocol, sockets) {
         Ok(bound) => {
             keep(bound);
         }
@@ -184,11 +201,14 @@ fn in_use(error: &io::Error) -> bool {
 }
 
 /// Binds every mapping, or nothing.
-pub(super) fn bind_all(mappings: &[PortMapping]) -> Result<(Vec<Listener>, Vec<BoundPort>), BindError> {
+pub(super) fn bind_all(
+    mappings: &[PortMapping],
+    host: &HostSockets,
+) -> Result<(Vec<Listener>, Vec<BoundPort>), BindError> {
     let mut listeners = Vec::new();
     let mut bound = Vec::new();
     for mapping in mappings {
-        let (sockets, addresses) = bind_mapping(mapping)?;
+        let (sockets, addresses) = bind_mapping(mapping, host)?;
         let host_port = addresses.first().map_or(mapping.host_port, SocketAddr::port);
         let mapping = PortMapping {
             host_port,
@@ -201,23 +221,26 @@ pub(super) fn bind_all(mappings: &[PortMapping]) -> Result<(Vec<Listener>, Vec<B
     Ok((listeners, bound))
 }
 
-fn bind_mapping(mapping: &PortMapping) -> Result<(Vec<Listener>, Vec<SocketAddr>), BindError> {
+fn bind_mapping(
+    mapping: &PortMapping,
+    host: &HostSockets,
+) -> Result<(Vec<Listener>, Vec<SocketAddr>), BindError> {
     match mapping.host_port_last {
         // A port that the kernel chose for IPv4 may be taken on IPv6: it chooses again.
         None if mapping.host_port == 0 => {
-            let mut outcome = bind_port(mapping, 0);
+            let mut outcome = bind_port(mapping, 0, host);
             for _ in 0..16 {
                 if !matches!(outcome, Err(BindError::InUse { .. })) {
                     break;
                 }
-                outcome = bind_port(mapping, 0);
+                outcome = bind_port(mapping, 0, host);
             }
             outcome
         }
-        None => bind_port(mapping, mapping.host_port),
+        None => bind_port(mapping, mapping.host_port, host),
         Some(last) => {
             for port in mapping.host_port..=last {
-                match bind_port(mapping, port) {
+                match bind_port(mapping, port, host) {
                     Err(BindError::InUse { .. }) => {}
                     other => return other,
                 }

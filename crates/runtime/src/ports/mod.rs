@@ -5,11 +5,14 @@ mod dialer;
 mod forwarder;
 mod holder;
 mod listener;
+mod relay;
 mod stream;
 
 pub use dialer::{Dialer, ForwarderLimits};
 pub use forwarder::Forwarder;
+pub use holder::Holder;
 pub use listener::{BindError, BoundPort};
+pub use relay::Relay;
 
 use coil_sys::socket::Transport;
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise stops there")]
 
+use coil_runtime::HostSockets;
 use coil_runtime::network::{
     BridgeSpec, NameServer, NameSettings, NetworkState, attach, detach, prepare, rename,
 };
@@ -79,7 +80,14 @@ struct Serving {
 
 fn serve(root: &Path, container: &Container, settings: &NameSettings) -> Serving {
     let places = [container.place.clone()];
-    let mut server = NameServer::start(container.net.as_fd(), root, settings, &places).unwrap();
+    let mut server = NameServer::start(
+        container.net.as_fd(),
+        root,
+        settings,
+        &places,
+        HostSockets::default(),
+    )
+    .unwrap();
     let (stop, stopped) = UnixStream::pair().unwrap();
     let thread = std::thread::spawn(move || {
         let poll = Poll::new().unwrap();

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise stops there")]
 
+use coil_runtime::HostSockets;
 use coil_runtime::ports::{BindError, Dialer, Forwarder, ForwarderLimits, PortMapping, Protocol};
 use coil_sys::event::{Poll, ready};
 use std::io::{ErrorKind, Read, Write};
@@ -77,7 +78,7 @@ fn local(protocol: Protocol, container_port: u16) -> PortMapping {
 }
 
 fn to_loopback(mapping: PortMapping, limits: ForwarderLimits) -> Served {
-    let mut forwarder = Forwarder::bind_with(&[mapping], limits).unwrap();
+    let mut forwarder = Forwarder::bind_with(&[mapping], limits, &HostSockets::default()).unwrap();
     let pid = i32::try_from(std::process::id()).unwrap();
     forwarder
         .connect_to(Dialer::Address(Ipv4Addr::LOCALHOST.into()), Some(pid))
@@ -431,7 +432,8 @@ fn idle_datagram_clients_are_forgotten() {
         session_idle: Duration::from_millis(20),
         ..ForwarderLimits::default()
     };
-    let mut forwarder = Forwarder::bind_with(&[local(Protocol::Udp, port)], limits).unwrap();
+    let mut forwarder =
+        Forwarder::bind_with(&[local(Protocol::Udp, port)], limits, &HostSockets::default()).unwrap();
     forwarder
         .connect_to(Dialer::Address(Ipv4Addr::LOCALHOST.into()), None)
         .unwrap();

@@ -4,8 +4,10 @@
 
 use crate::container::Container;
 use crate::rootless::{as_user, make_rootless};
+use coil_runtime::HouseholdSpec;
 use coil_runtime::network::{NameSettings, NetworkSpec};
 use coil_runtime::ports::{PortMapping, Protocol};
+use coil_runtime::spec::IdMap;
 use coil_runtime::state::Status;
 use coil_sys::netlink_route::Route;
 use coil_sys::process::unshare;
@@ -207,4 +209,43 @@ fn an_app_on_loopback_behind_a_bridge_is_told_of() {
             }
         }
     });
+}
+
+/// A household without pasta, in which a user's bridge stands.
+fn household(inside: u32) -> Container {
+    let mut container = serving("0.0.0.0", bridge());
+    if let NetworkSpec::Bridge(bridged) = &mut container.spec.network {
+        bridged.places[0].default_root = false;
+        bridged.household = Some(HouseholdSpec {
+            map: IdMap::one(0, 0, crate::rootless::USER, crate::rootless::USER),
+            connectors: Vec::new(),
+        });
+    }
+    make_rootless(&mut container, inside);
+    container
+}
+
+#[test]
+fn an_ordinary_users_container_stands_on_a_bridge_of_the_users_own() {
+    for inside in [0, 1000] {
+        let container = household(inside);
+        let mut child = as_user(&container, "run", &[]).spawn().unwrap();
+        while container
+            .try_state()
+            .is_none_or(|state| state.status != Status::Running)
+        {
+            assert!(child.try_wait().unwrap().is_none(), "it did not start");
+            std::thread::yield_now();
+        }
+        let state = container.state();
+        assert_eq!(greeting(&container), "hello");
+        assert_eq!(state.networks.len(), 1);
+        assert!(
+            state.notices.iter().any(|notice| notice.contains("pasta")),
+            "{:?}",
+            state.notices
+        );
+        drop(container);
+        child.wait().unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use coil_sys::event::{Poll, ready};
@@ -11,7 +11,7 @@ use coil_sys::netlink::within_network;
 use coil_sys::socket::{self, Transport};
 
 use super::message::{self, Question, code};
-use super::{PORT, Upstream};
+use super::{PORT, Upstream, Way};
 
 /// How long one server is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -54,17 +54,15 @@ fn secret() -> u16 {
 }
 
 /// A socket on the way to a server: in the container's namespace for one that the user named, else in the host's.
-fn reach(upstream: Upstream, net: BorrowedFd<'_>, transport: Transport) -> io::Result<OwnedFd> {
-    let open = || -> io::Result<OwnedFd> {
-        let made = socket::open(matches!(upstream.server, IpAddr::V6(_)), transport)?;
-        socket::connect(made.as_fd(), SocketAddr::new(upstream.server, PORT))?;
-        Ok(made)
-    };
-    if upstream.inside {
-        within_network(net, open)?
+fn reach(upstream: Upstream, way: &Way, transport: Transport) -> io::Result<OwnedFd> {
+    let ipv6 = matches!(upstream.server, IpAddr::V6(_));
+    let made = if upstream.inside {
+        within_network(way.net.as_fd(), || socket::open(ipv6, transport))??
     } else {
-        open()
-    }
+        way.host.open(ipv6, transport)?
+    };
+    socket::connect(made.as_fd(), SocketAddr::new(upstream.server, PORT))?;
+    Ok(made)
 }
 
 /// What came of waiting.
@@ -98,16 +96,10 @@ impl Forwarded {
         }
     }
 
-    pub(super) fn ask(
-        &mut self,
-        upstream: Upstream,
-        net: BorrowedFd<'_>,
-        poll: &Poll,
-        token: u64,
-    ) -> io::Result<()> {
+    pub(super) fn ask(&mut self, upstream: Upstream, way: &Way, poll: &Poll, token: u64) -> io::Result<()> {
         // A new socket each time: another port, and no late answer of the one before.
         self.socket = None;
-        let socket = UdpSocket::from(reach(upstream, net, Transport::Udp)?);
+        let socket = UdpSocket::from(reach(upstream, way, Transport::Udp)?);
         self.id = secret();
         let mut query = self.query.clone();
         query[..2].copy_from_slice(&self.id.to_be_bytes());
@@ -278,10 +270,10 @@ impl Conversation {
         self.waiting.clone().filter(|_| self.server.is_none())
     }
 
-    pub(super) fn ask(&mut self, upstream: Upstream, net: BorrowedFd<'_>, poll: &Poll, token: u64) {
+    pub(super) fn ask(&mut self, upstream: Upstream, way: &Way, poll: &Poll, token: u64) {
         let Some((query, _)) = &self.waiting else { return };
         let attempt = || -> io::Result<Server> {
-            let stream = TcpStream::from(reach(upstream, net, Transport::Tcp)?);
+            let stream = TcpStream::from(reach(upstream, way, Transport::Tcp)?);
             poll.add(&stream, ready::EDGES, token)?;
             let mut output = Vec::new();
             put_message(&mut output, query);

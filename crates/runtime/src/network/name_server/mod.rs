@@ -21,6 +21,7 @@ use coil_sys::socket;
 use super::lease::{self, Lease};
 use super::names::{Upstream, upstreams};
 use super::{NAME_SERVER, NameSettings, NetworkState};
+use crate::host_sockets::HostSockets;
 use exchange::{Conversation, Forwarded, Round};
 use message::{Question, Record, code, kind};
 
@@ -52,6 +53,15 @@ fn token(kind: u64, slot: u64) -> u64 {
 /// The leases of a network as they were at a time.
 type Leases = (SystemTime, Vec<(IpAddr, Lease)>);
 
+/// Where other servers are asked from.
+#[derive(Debug)]
+pub(super) struct Way {
+    /// The container's network.
+    net: OwnedFd,
+    /// The host's.
+    host: HostSockets,
+}
+
 /// Answers for the names of one container's networks.
 ///
 /// Belongs into the caller's poll loop: when [`NameServer::as_fd`] is readable, [`NameServer::dispatch`] does some work
@@ -63,7 +73,7 @@ pub struct NameServer {
     ticking: bool,
     datagrams: UdpSocket,
     listener: TcpListener,
-    net: OwnedFd,
+    way: Way,
     run_root: PathBuf,
     networks: Vec<String>,
     /// Whether other servers may be asked: who may not speak to the outside may not do so in questions either.
@@ -98,6 +108,7 @@ impl NameServer {
         run_root: &Path,
         names: &NameSettings,
         places: &[NetworkState],
+        host: HostSockets,
     ) -> io::Result<Self> {
         let (datagrams, listener) = within_network(net, sockets)??;
         let (poll, timer) = (Poll::new()?, Timer::new()?);
@@ -110,7 +121,10 @@ impl NameServer {
             ticking: false,
             datagrams,
             listener,
-            net: net.try_clone_to_owned()?,
+            way: Way {
+                net: net.try_clone_to_owned()?,
+                host,
+            },
             run_root: run_root.to_owned(),
             networks: Vec::new(),
             outside: false,
@@ -132,6 +146,13 @@ impl NameServer {
             .map(|place| place.network.clone())
             .collect();
         self.outside = places.iter().any(|place| !place.internal);
+        // Datagrams don't leave a household by its relay.
+        let relayed = |place: &NetworkState| place.relay.is_some_and(|relay| relay.everything);
+        if places.iter().any(relayed) {
+            self.upstreams
+                .iter_mut()
+                .for_each(|upstream| upstream.inside = false);
+        }
         self.known.clear();
     }
 
@@ -224,7 +245,7 @@ impl NameServer {
         };
         while let Some(upstream) = forwarded.round.next(&self.upstreams) {
             if forwarded
-                .ask(upstream, self.net.as_fd(), &self.poll, token(FORWARDED, slot))
+                .ask(upstream, &self.way, &self.poll, token(FORWARDED, slot))
                 .is_ok()
             {
                 return;
@@ -287,7 +308,7 @@ impl NameServer {
                     continue;
                 };
                 // One that can't be reached is followed by the next.
-                conversation.ask(upstream, self.net.as_fd(), &self.poll, token(SERVER, slot));
+                conversation.ask(upstream, &self.way, &self.poll, token(SERVER, slot));
                 continue;
             }
             let Some(query) = conversation.next_query() else {

@@ -1,0 +1,63 @@
+//! What connects a household to the outside: pasta, where it is installed and works.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long it may take to stand.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is less without it, for the user; `failure` is what pasta said where it is installed.
+pub(super) fn less(failure: Option<&str>) -> String {
+    let less =
+        "containers of this user reach other machines by TCP and by name alone, through a relay of coil's";
+    match failure {
+        None => format!("{less}; for all else (UDP, ping) install pasta (package passt)"),
+        Some(failure) => {
+            format!("{less}; all else (UDP, ping) needs pasta, which does not work here: {failure}")
+        }
+    }
+}
+
+/// Has pasta connect the namespaces of a keeper; it goes with the keeper.
+///
+/// # Errors
+/// The last that it said.
+pub(super) fn connect(program: &Path, keeper: i32) -> Result<(), String> {
+    let started = Command::new(program)
+        .args(["--config-net", "--quiet", "--no-map-gw"])
+        .args(["-t", "none", "-u", "none", "-T", "none", "-U", "none"])
+        .arg("--userns")
+        .arg(format!("/proc/{keeper}/ns/user"))
+        .arg("--netns")
+        .arg(format!("/proc/{keeper}/ns/net"))
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut started = started.map_err(|error| error.to_string())?;
+    // It goes to the background when it stands.
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match started.try_wait() {
+            Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(_)) => break,
+            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
+            _ => {
+                let _ = started.kill();
+                let _ = started.wait();
+                return Err(format!("it does not stand after {} s", PATIENCE.as_secs()));
+            }
+        }
+    }
+    let mut said = String::new();
+    if let Some(errors) = &mut started.stderr {
+        // Without its words it is no less clear that it failed.
+        let _ = errors.read_to_string(&mut said);
+    }
+    let last = said.lines().rfind(|line| !line.trim().is_empty());
+    Err(last.unwrap_or("it ended without a word").trim().to_owned())
+}
