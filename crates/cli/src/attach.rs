@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use coil_engine::detach_keys::Watch;
 use coil_engine::{Client, Engine, Message};
 use coil_sys::{file, terminal};
 
-use crate::detach_keys::Watch;
 use crate::output;
 use crate::report::Failure;
 
@@ -26,6 +26,8 @@ pub struct Attachment {
     pub errors: bool,
     /// The keys that let go of it.
     pub keys: Vec<u8>,
+    /// Whether it is told, and no success, that they were typed.
+    pub letting_go_fails: bool,
 }
 
 impl Default for Attachment {
@@ -36,6 +38,7 @@ impl Default for Attachment {
             output: true,
             errors: true,
             keys: Vec::new(),
+            letting_go_fails: false,
         }
     }
 }
@@ -100,6 +103,10 @@ pub fn stay(
 ) -> Result<i32, Failure> {
     match follow(client, attachment).map_err(unreachable_monitor)? {
         Ending::Exited(code) => Ok(code),
+        // As Docker has it, for who came later.
+        Ending::Detached if attachment.letting_go_fails => Err(Failure::new("read escape sequence")
+            .help("the container goes on; `coil attach` comes back to it")
+            .code(1)),
         Ending::Detached => Ok(0),
         Ending::NobodyReads => {
             // Nobody would ever end or see it again. Its monitor waits for a reader, so what comes is read.

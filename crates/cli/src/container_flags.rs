@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use coil_engine::{Engine, RestartPolicy, RunRequest};
 
+use crate::disk_flags::DiskFlags;
 use crate::environment_flags as flags;
 use crate::host_flags::HostFlags;
 use crate::image_fetch;
@@ -54,6 +55,8 @@ pub struct ContainerFlags {
     #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
+    disks: DiskFlags,
+    #[command(flatten)]
     host: HostFlags,
     /// Write its id to a file, which must not be there
     #[arg(long, value_name = "FILE")]
@@ -82,6 +85,29 @@ pub struct ContainerFlags {
     /// The image or the project's folder, then what to run in place of the image's command
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_name = "IMAGE|DIR")]
     pub words: Vec<String>,
+}
+
+/// Whether the machine has so many processors.
+fn check_processors(wanted: Option<u64>) -> Result<(), Failure> {
+    let there = std::fs::read_to_string("/sys/devices/system/cpu/online");
+    let there: u64 = there.map_or(0, |text| processors(text.trim()));
+    match wanted {
+        Some(wanted) if there > 0 && wanted > there * 1000 => Err(Failure::new(format!(
+            "range of CPUs is from 0.01 to {there}.00, as there are only {there} CPUs available"
+        ))
+        .help("give --cpus a number up to that, or leave it out")
+        .code(125)),
+        _ => Ok(()),
+    }
+}
+
+/// How many a list such as `0-3,8` names.
+fn processors(list: &str) -> u64 {
+    let count = |part: &str| -> Option<u64> {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(last.parse::<u64>().ok()? + 1 - first.parse::<u64>().ok()?)
+    };
+    list.split(',').filter_map(count).sum()
 }
 
 impl ContainerFlags {
@@ -148,6 +174,8 @@ impl ContainerFlags {
         }
         let mut limits = self.limits.limits()?;
         self.host.limit(&mut limits)?;
+        check_processors(limits.cpus_milli)?;
+        self.disks.limit(&mut limits.disk)?;
         let mut labels = flags::label_files(&self.label_file)?;
         labels.extend(flags::labels(&self.labels));
         Ok(RunRequest {
@@ -179,5 +207,24 @@ impl ContainerFlags {
             stdin_open: self.interactive,
             restart,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_are_counted() {
+        for (list, count) in [("0", 1), ("0-1", 2), ("0-3,8", 5), ("0,2-3", 3), ("", 0)] {
+            assert_eq!(processors(list), count, "{list}");
+        }
+        let failure = check_processors(Some(1_000_000_000)).expect_err("nobody has so many");
+        assert!(
+            failure.text().contains("range of CPUs is from 0.01 to "),
+            "{}",
+            failure.text()
+        );
+        assert!(check_processors(Some(10)).is_ok() && check_processors(None).is_ok());
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use coil_engine::Rlimit;
+use coil_engine::device_interface::{self, GpuRequest};
 use coil_engine::health::HealthRequest;
+use coil_engine::log_options::LogOptions;
 use coil_engine::options::{Options, profile_path};
 
 use crate::environment_flags as flags;
@@ -46,7 +48,7 @@ pub struct HostFlags {
     /// no-new-privileges, seccomp=FILE, seccomp=unconfined, systempaths=unconfined
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<String>,
-    /// Let it use a device: HOST_PATH[:PATH][:rwm]
+    /// Let it use a device: HOST_PATH[:PATH][:rwm], or a name such as vendor.com/class=name
     #[arg(long, value_name = "DEVICE")]
     device: Vec<String>,
     /// Let it use devices by number, such as 'c 10:200 rwm'
@@ -103,9 +105,37 @@ pub struct HostFlags {
     /// Seconds it is given to stop; a negative number for ever
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub stop_timeout: Option<i64>,
-    /// Where its output is kept: json-file, local or none
+    /// Where its output is kept: json-file, local, journald or none
     #[arg(long, value_name = "DRIVER")]
     log_driver: Option<String>,
+    /// How it is kept, such as max-size=10m or max-file=3
+    #[arg(long, value_name = "KEY=VALUE")]
+    log_opt: Vec<String>,
+    /// Let it use graphics processors: all, a number, or device=NAME
+    #[arg(long, value_name = "WHICH")]
+    gpus: Option<String>,
+    /// runc, which stands for coil's own way; there is no other
+    #[arg(long, value_name = "NAME")]
+    runtime: Option<String>,
+    /// `default`; Windows alone has others
+    #[arg(long, value_name = "NAME")]
+    isolation: Option<String>,
+    /// Refused: coil can't limit the size of a container's files
+    #[arg(long, value_name = "OPTION", hide = true)]
+    storage_opt: Vec<String>,
+    #[arg(long, hide = true, value_name = "ADDRESS")]
+    link_local_ip: Vec<String>,
+    /// Refused: coil runs no daemon whose socket it could pass on
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    use_api_socket: Option<bool>,
+    #[arg(long, hide = true, value_name = "NUMBER")]
+    cpu_count: Option<String>,
+    #[arg(long, hide = true, value_name = "NUMBER")]
+    cpu_percent: Option<String>,
+    #[arg(long, hide = true, value_name = "SIZE")]
+    io_maxbandwidth: Option<String>,
+    #[arg(long, hide = true, value_name = "NUMBER")]
+    io_maxiops: Option<String>,
     /// A note for others: KEY=VALUE
     #[arg(long, value_name = "KEY=VALUE")]
     annotation: Vec<String>,
@@ -166,6 +196,7 @@ impl HostFlags {
     /// # Errors
     /// When a value can't be understood, or a profile can't be read.
     pub fn options(&self) -> Result<Options, Failure> {
+        self.check_platform()?;
         let words = |text: &Option<String>| text.clone().unwrap_or_default();
         let seccomp_profile = match profile_path(&self.security_opt) {
             None => None,
@@ -203,9 +234,48 @@ impl HostFlags {
             oom_score_adj: self.oom_score_adj,
             cgroup_parent: words(&self.cgroup_parent),
             stop_signal: words(&self.stop_signal),
-            log_driver: words(&self.log_driver),
+            log: LogOptions {
+                driver: words(&self.log_driver),
+                options: flags::labels(&self.log_opt),
+            },
+            gpus: self.gpus.as_deref().map(gpus).transpose()?,
+            runtime: words(&self.runtime),
+            isolation: words(&self.isolation),
+            storage: self.storage_opt.clone(),
             annotations: flags::labels(&self.annotation),
         })
+    }
+
+    /// What other systems, or a daemon, alone can do.
+    fn check_platform(&self) -> Result<(), Failure> {
+        for (name, value) in [
+            ("--cpu-count", &self.cpu_count),
+            ("--cpu-percent", &self.cpu_percent),
+            ("--io-maxbandwidth", &self.io_maxbandwidth),
+            ("--io-maxiops", &self.io_maxiops),
+        ] {
+            if value.is_some() {
+                // Docker's client has it so, and ends with 1.
+                return Err(Failure::new(format!("\"{name}\" is only supported on windows"))
+                    .help("leave it out: --cpus and --device-write-bps limit processors and disks here")
+                    .code(1));
+            }
+        }
+        if let Some(address) = self.link_local_ip.first() {
+            return Err(Failure::new(format!(
+                "--link-local-ip {address}: coil gives out no link-local addresses"
+            ))
+            .help("give --ip with an address of the network's subnet")
+            .code(125));
+        }
+        if self.use_api_socket == Some(true) {
+            return Err(
+                Failure::new("--use-api-socket: coil runs no daemon whose socket it could pass on")
+                    .help("leave it out")
+                    .code(125),
+            );
+        }
+        Ok(())
     }
 
     /// The health check.
@@ -228,6 +298,16 @@ impl HostFlags {
             none: self.no_healthcheck,
         })
     }
+}
+
+fn gpus(text: &str) -> Result<GpuRequest, Failure> {
+    device_interface::parse_gpus(text).map_err(|reason| {
+        Failure::new(format!(
+            "invalid argument \"{text}\" for \"--gpus\" flag: {reason}"
+        ))
+        .help("give --gpus all, --gpus 2 or --gpus device=0")
+        .code(125)
+    })
 }
 
 /// Reads `nofile=1024:2048`; -1 is no limit.

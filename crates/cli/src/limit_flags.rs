@@ -1,8 +1,11 @@
 //! Flags of memory, processors and processes, as `run`, `create` and `update` take them.
 
-use clap::Args;
-use coil_engine::{Limits, UpdateRequest};
+use std::path::Path;
 
+use clap::Args;
+use coil_engine::{DiskLimits, Limits, UpdateRequest};
+
+use crate::output;
 use crate::quantity;
 use crate::report::Failure;
 
@@ -30,6 +33,18 @@ pub struct LimitFlags {
     /// Microseconds of processor time in each period
     #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
     cpu_quota: Option<i64>,
+    /// Microseconds of a period in which processes of a real-time class may run
+    #[arg(long, value_name = "MICROSECONDS")]
+    cpu_rt_period: Option<u64>,
+    /// Microseconds in each such period that they get
+    #[arg(long, value_name = "MICROSECONDS")]
+    cpu_rt_runtime: Option<u64>,
+    /// Its share of the disks, 10 to 1000
+    #[arg(long, value_name = "NUMBER")]
+    blkio_weight: Option<u16>,
+    /// Docker's old limit of the kernel's memory, which kernels no longer have
+    #[arg(long, value_name = "SIZE", hide = true)]
+    kernel_memory: Option<String>,
     /// The processors it runs on, such as 0-2,5
     #[arg(long, value_name = "LIST")]
     cpuset_cpus: Option<String>,
@@ -59,6 +74,12 @@ impl LimitFlags {
             cpuset_cpus: change.cpuset_cpus.unwrap_or_default(),
             cpuset_mems: change.cpuset_mems.unwrap_or_default(),
             pids: change.pids,
+            cpu_rt_period: change.cpu_rt_period,
+            cpu_rt_runtime: change.cpu_rt_runtime,
+            disk: DiskLimits {
+                weight: change.disk_weight.unwrap_or(0),
+                ..DiskLimits::default()
+            },
             ..Limits::default()
         })
     }
@@ -131,6 +152,7 @@ impl LimitFlags {
                 "give microseconds, such as --cpu-quota 50000",
             ));
         }
+        self.check_others()?;
         for (flag, what, list, most) in [
             (
                 "--cpuset-cpus",
@@ -173,8 +195,49 @@ impl LimitFlags {
             cpuset_cpus: self.cpuset_cpus.clone(),
             cpuset_mems: self.cpuset_mems.clone(),
             pids: self.pids_limit,
+            disk_weight: self.blkio_weight,
+            cpu_rt_period: self.cpu_rt_period,
+            cpu_rt_runtime: self.cpu_rt_runtime,
             restart: None,
         })
+    }
+}
+
+impl LimitFlags {
+    /// Shares of disks, and time for processes of a real-time class.
+    fn check_others(&self) -> Result<(), Failure> {
+        let wrong = |text: &str, help: &str| Err(Failure::new(text).help(help).code(125));
+        if self
+            .blkio_weight
+            .is_some_and(|weight| weight != 0 && !(10..=1000).contains(&weight))
+        {
+            return wrong(
+                "Range of blkio weight is from 10 to 1000",
+                "give --blkio-weight a number from 10 to 1000",
+            );
+        }
+        let real_time = self.cpu_rt_period.unwrap_or(0) > 0 || self.cpu_rt_runtime.unwrap_or(0) > 0;
+        if real_time && !Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
+            return wrong(
+                "--cpu-rt-period and --cpu-rt-runtime: this kernel shares out no time of the real-time class by group",
+                "leave them out; version 2 of control groups has no such setting",
+            );
+        }
+        if let (Some(period @ 1..), Some(runtime)) = (self.cpu_rt_period, self.cpu_rt_runtime)
+            && runtime > period
+        {
+            return wrong(
+                "cpu real-time runtime cannot be higher than cpu real-time period",
+                "give less to --cpu-rt-runtime",
+            );
+        }
+        if let Some(size) = &self.kernel_memory {
+            if quantity::memory(size).is_none() {
+                return wrong(&format!("invalid size: '{size}'"), "leave --kernel-memory out");
+            }
+            output::error_line("note: --kernel-memory has no effect: kernels no longer have such a limit");
+        }
+        Ok(())
     }
 }
 

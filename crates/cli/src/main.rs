@@ -11,6 +11,7 @@ mod commands;
 mod confirmation;
 mod container_flags;
 mod detach_keys;
+mod disk_flags;
 mod environment;
 mod environment_flags;
 mod host_flags;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use coil_engine::device_interface;
 use coil_engine::{Engine, EngineOptions};
 use coil_store::{Store, StoreOptions};
 use coil_sys::process::{effective_gid, effective_uid};

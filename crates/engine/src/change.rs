@@ -34,6 +34,12 @@ pub struct UpdateRequest {
     pub cpuset_mems: Option<String>,
     /// Processes and threads.
     pub pids: Option<i64>,
+    /// The share of every disk.
+    pub disk_weight: Option<u16>,
+    /// Microseconds of a period in which processes of a real-time class may run.
+    pub cpu_rt_period: Option<u64>,
+    /// Microseconds in each such period that they get.
+    pub cpu_rt_runtime: Option<u64>,
     /// When it is started again.
     pub restart: Option<RestartPolicy>,
 }
@@ -56,6 +62,9 @@ impl UpdateRequest {
         limits.cpuset_cpus = self.cpuset_cpus.clone().unwrap_or(limits.cpuset_cpus);
         limits.cpuset_mems = self.cpuset_mems.clone().unwrap_or(limits.cpuset_mems);
         limits.pids = self.pids.or(limits.pids);
+        limits.disk.weight = self.disk_weight.unwrap_or(limits.disk.weight);
+        limits.cpu_rt_period = self.cpu_rt_period.or(limits.cpu_rt_period);
+        limits.cpu_rt_runtime = self.cpu_rt_runtime.or(limits.cpu_rt_runtime);
         limits
     }
 }

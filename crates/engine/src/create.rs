@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use coil_oci::{ContainerConfig, Descriptor, Digest};
 use coil_runtime::ports::{PortMapping, parse_expose, parse_publish};
+use coil_runtime::spec::ContainerSpec;
 use coil_store::{Image, Ownership, Store, StoreError};
 
 use crate::making::Making;
@@ -114,6 +115,7 @@ impl Engine {
     fn make(&self, request: &RunRequest) -> Result<Held, RunError> {
         let lease = self.store.lease().map_err(crate::store_io("locking the store"))?;
         request.options.check(self.is_root())?;
+        self.check_devices(request)?;
         let (named, image) = self.image(&request.image)?;
         let layers = unpack(&self.store, &image, self.ownership())?;
         let id = words::new_id().map_err(crate::store_io("making an id"))?;
@@ -151,6 +153,26 @@ impl Engine {
             making,
             layers,
         })
+    }
+
+    /// Looks whether the disks that are limited, and the devices that are named, are there.
+    fn check_devices(&self, request: &RunRequest) -> Result<(), RunError> {
+        for device in request.limits.disk.devices() {
+            if let Err(error) = fs::metadata(device) {
+                let reason = match error.kind() {
+                    std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+                    _ => error.to_string(),
+                };
+                return Err(RunError::Refused {
+                    message: format!("stat {}: {reason}", device.display()),
+                    help: Some("give the node of a disk, such as /dev/sda".to_owned()),
+                    code: 127,
+                });
+            }
+        }
+        let nothing = PathBuf::new();
+        let mut spec = ContainerSpec::new("", nothing.clone(), nothing, Vec::new(), Vec::new());
+        self.named_devices(&request.options, &mut spec)
     }
 
     /// Whose the files of an unpacked layer are.

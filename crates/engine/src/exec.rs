@@ -27,6 +27,8 @@ pub struct ExecRequest {
     pub terminal: bool,
     /// Rows and columns of the terminal.
     pub terminal_size: Option<(u16, u16)>,
+    /// The keys that let go of its terminal.
+    pub detach_keys: Vec<u8>,
     /// Let it do all that coil may.
     pub privileged: bool,
 }
@@ -149,6 +151,7 @@ impl Engine {
             user: account.user,
             terminal: request.terminal,
             tty_size: request.terminal_size,
+            detach_keys: request.detach_keys.clone(),
             capabilities: None,
             privileged: request.privileged,
             ends_with_parent: false,

@@ -140,7 +140,10 @@ impl Engine {
             "ResolvConfPath": container.dir.join("resolv.conf"),
             "HostnamePath": container.dir.join("hostname"),
             "HostsPath": container.dir.join("hosts"),
-            "LogPath": container.dir.join("log.jsonl"),
+            "LogPath": match record.options.log.driver() {
+                "none" => json!(""),
+                _ => json!(container.dir.join("log.jsonl")),
+            },
             "Name": format!("/{}", record.name),
             "RestartCount": state.restarts,
             "Driver": "overlay2",

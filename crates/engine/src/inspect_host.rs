@@ -1,9 +1,11 @@
 //! What of a container concerns the host, as `docker inspect` shows it.
 
-use coil_runtime::spec::Limits;
+use coil_runtime::spec::{DeviceLimit, Limits};
 use serde_json::{Value, json};
 
+use crate::device_interface;
 use crate::inspect::or_null;
+use crate::options::Options;
 use crate::record::ContainerRecord;
 
 /// What was asked for of the host; what nobody asked for is as Docker shows it.
@@ -35,6 +37,7 @@ pub(crate) fn host_config(record: &ContainerRecord, ports: Value) -> Value {
     let devices: Vec<Value> = options
         .devices
         .iter()
+        .filter(|device| !device_interface::is_name(device))
         .map(|device| {
             let mut parts = device.split(':');
             let host = parts.next().unwrap_or_default();
@@ -52,11 +55,10 @@ pub(crate) fn host_config(record: &ContainerRecord, ports: Value) -> Value {
             text.to_owned()
         }
     };
-    let driver = or(&options.log_driver, "json-file");
     let mut config = json!({
         "Binds": or_null(&record.binds),
         "ContainerIDFile": "",
-        "LogConfig": { "Type": driver, "Config": {} },
+        "LogConfig": { "Type": options.log.driver(), "Config": options.log.options },
         "NetworkMode": if record.network == "default" { "bridge" } else { record.network.as_str() },
         "PortBindings": ports,
         "RestartPolicy": { "Name": record.restart.name(), "MaximumRetryCount": record.restart.most() },
@@ -64,9 +66,8 @@ pub(crate) fn host_config(record: &ContainerRecord, ports: Value) -> Value {
         "VolumeDriver": "",
         "VolumesFrom": null,
         "ConsoleSize": [0, 0],
-        "Annotations": options.annotations,
-        "CapAdd": or_null(&options.cap_add),
-        "CapDrop": or_null(&options.cap_drop),
+        "CapAdd": or_null(&capabilities(&options.cap_add)),
+        "CapDrop": or_null(&capabilities(&options.cap_drop)),
         "CgroupnsMode": or(&options.cgroupns, "private"),
         "Dns": names.dns,
         "DnsOptions": names.options,
@@ -88,29 +89,29 @@ pub(crate) fn host_config(record: &ContainerRecord, ports: Value) -> Value {
         "UTSMode": options.uts,
         "UsernsMode": options.userns,
         "ShmSize": limits.shm_size,
-        "Runtime": "coil",
-        "Isolation": "",
+        "Runtime": or(&options.runtime, "coil"),
+        "Isolation": options.isolation,
     });
     let resources = json!({
         "CpuShares": limits.cpu_shares.unwrap_or(0),
         "Memory": limits.memory.unwrap_or(0),
         "NanoCpus": limits.cpus_milli.unwrap_or(0) * 1_000_000,
         "CgroupParent": options.cgroup_parent,
-        "BlkioWeight": 0,
-        "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
+        "BlkioWeight": limits.disk.weight,
+        "BlkioWeightDevice": disks(&limits.disk.weights, "Weight"),
+        "BlkioDeviceReadBps": disks(&limits.disk.read_bytes, "Rate"),
+        "BlkioDeviceWriteBps": disks(&limits.disk.write_bytes, "Rate"),
+        "BlkioDeviceReadIOps": disks(&limits.disk.read_operations, "Rate"),
+        "BlkioDeviceWriteIOps": disks(&limits.disk.write_operations, "Rate"),
         "CpuPeriod": limits.cpu_period.unwrap_or(0),
         "CpuQuota": limits.cpu_quota.unwrap_or(0),
-        "CpuRealtimePeriod": 0,
-        "CpuRealtimeRuntime": 0,
+        "CpuRealtimePeriod": limits.cpu_rt_period.unwrap_or(0),
+        "CpuRealtimeRuntime": limits.cpu_rt_runtime.unwrap_or(0),
         "CpusetCpus": limits.cpuset_cpus,
         "CpusetMems": limits.cpuset_mems,
         "Devices": devices,
         "DeviceCgroupRules": or_null(&options.device_rules),
-        "DeviceRequests": null,
+        "DeviceRequests": or_null(&device_requests(options)),
         "MemoryReservation": limits.memory_reservation.unwrap_or(0),
         "MemorySwap": memory_swap(limits),
         "MemorySwappiness": limits.memory_swappiness,
@@ -127,12 +128,37 @@ pub(crate) fn host_config(record: &ContainerRecord, ports: Value) -> Value {
         "MaskedPaths": or_null(&paths(record, coil_runtime::hidden_paths::MASKED)),
         "ReadonlyPaths": or_null(&paths(record, coil_runtime::hidden_paths::READ_ONLY)),
     });
+    if !options.annotations.is_empty() {
+        config["Annotations"] = json!(options.annotations);
+    }
+    let (memory, mounts) = crate::volumes::host_config(&record.points);
+    if let Some(memory) = memory {
+        config["Tmpfs"] = memory;
+    }
+    if let Some(mounts) = mounts {
+        config["Mounts"] = mounts;
+    }
     for part in [privileges, resources, rest] {
         if let (Value::Object(all), Value::Object(part)) = (&mut config, part) {
             all.extend(part);
         }
     }
     config
+}
+
+/// The names of capabilities as the kernel has them.
+fn capabilities(names: &[String]) -> Vec<String> {
+    let full = |name: &String| {
+        let name = name.to_ascii_uppercase();
+        match name.as_str() {
+            "ALL" => name,
+            _ if name.starts_with("CAP_") => name,
+            _ => format!("CAP_{name}"),
+        }
+    };
+    let mut names: Vec<String> = names.iter().map(full).collect();
+    names.sort();
+    names
 }
 
 /// Paths with their reasons, without these; none where nothing is hidden.
@@ -147,6 +173,38 @@ fn paths(record: &ContainerRecord, hidden: &[(&'static str, &str)]) -> Vec<&'sta
         return Vec::new();
     }
     hidden.iter().map(|(path, _)| *path).collect()
+}
+
+fn disks(limits: &[DeviceLimit], word: &str) -> Vec<Value> {
+    let limit = |limit: &DeviceLimit| json!({ "Path": limit.device, word: limit.value });
+    limits.iter().map(limit).collect()
+}
+
+/// Devices by the names that vendors give them.
+fn device_requests(options: &Options) -> Vec<Value> {
+    let mut requests = Vec::new();
+    if let Some(gpus) = &options.gpus {
+        let mut capabilities = vec!["gpu".to_owned()];
+        capabilities.extend(gpus.capabilities.iter().cloned());
+        requests.push(json!({
+            "Driver": gpus.driver,
+            "Count": gpus.count,
+            "DeviceIDs": or_null(&gpus.devices),
+            "Capabilities": [capabilities],
+            "Options": {},
+        }));
+    }
+    let named = options
+        .devices
+        .iter()
+        .filter(|device| device_interface::is_name(device));
+    let named: Vec<&String> = named.collect();
+    if !named.is_empty() {
+        requests.push(json!({
+            "Driver": "cdi", "Count": 0, "DeviceIDs": named, "Capabilities": null, "Options": null,
+        }));
+    }
+    requests
 }
 
 /// Twice the memory where none was asked for.

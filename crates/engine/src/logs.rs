@@ -1,15 +1,16 @@
 //! What a container printed: reading its log, from the end or from the beginning, and following it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// How much is read at once.
-const BLOCK: usize = 256 << 10;
+use crate::log_files;
+
 /// The time between two looks at a log that is followed.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -35,6 +36,8 @@ pub struct LogLine<'a> {
     pub is_error: bool,
     /// When, RFC 3339.
     pub time: Cow<'a, str>,
+    /// What else was written beside it.
+    pub details: BTreeMap<String, String>,
 }
 
 /// A line that wasn't written by a monitor of ours.
@@ -43,6 +46,8 @@ struct Foreign {
     log: String,
     stream: String,
     time: String,
+    #[serde(default)]
+    attrs: BTreeMap<String, String>,
 }
 
 /// Reads a log and gives each line to `show`; when it follows, until `ended` says so and all was read.
@@ -55,17 +60,34 @@ pub fn read(
     ended: &dyn Fn() -> bool,
     show: &mut dyn FnMut(&LogLine<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
+    let mut pieces = log_files::open(path)?;
+    let mut skip = 0;
     if let Some(count) = request.tail {
-        let start = start_of_last(&mut file, count)?;
-        file.seek(SeekFrom::Start(start))?;
+        let mut missing = count;
+        let mut first = pieces.len();
+        while first > 0 && (missing > 0 || first == pieces.len()) {
+            first -= 1;
+            let start = pieces[first].go_to_last(missing)?;
+            (skip, missing) = (start.skip, start.missing);
+        }
+        pieces.drain(..first);
     }
-    let mut reader = BufReader::with_capacity(BLOCK, file);
+    let Some(newest) = pieces.pop() else {
+        return Ok(());
+    };
     let mut line = Vec::new();
+    for piece in pieces {
+        let mut reader = piece.reader();
+        while next_of(&mut *reader, &mut line)? {
+            if skip > 0 {
+                skip -= 1;
+            } else if give(&line, request, show)? {
+                return Ok(());
+            }
+        }
+    }
+    let mut inode = newest.inode();
+    let mut reader = newest.live();
     let mut late = false;
     while !late && next(&mut reader, &mut line)? {
         late = give(&line, request, show)?;
@@ -76,10 +98,37 @@ pub fn read(
     loop {
         // Asked before reading, so that what was written before the end is read.
         let over = ended();
+        let current = log_files::current(path);
         while next(&mut reader, &mut line)? {
             if give(&line, request, show)? {
                 return Ok(());
             }
+        }
+        match current {
+            Some((other, _)) if other != inode => {
+                // What has come between, and the new one.
+                let mut newer = log_files::open(path)?;
+                let known = newer.iter().position(|piece| piece.inode() == inode);
+                newer.drain(..known.map_or(newer.len().saturating_sub(1), |at| at + 1));
+                let Some(newest) = newer.pop() else { continue };
+                for piece in newer {
+                    let mut reader = piece.reader();
+                    while next_of(&mut *reader, &mut line)? {
+                        if give(&line, request, show)? {
+                            return Ok(());
+                        }
+                    }
+                }
+                inode = newest.inode();
+                reader = newest.live();
+                continue;
+            }
+            Some((_, length)) if length < reader.stream_position()? => {
+                // It was begun anew in its place.
+                reader.seek(SeekFrom::Start(0))?;
+                continue;
+            }
+            _ => {}
         }
         let past = request.until.is_some_and(|until| crate::clock::now() > until);
         if over || past {
@@ -87,6 +136,13 @@ pub fn read(
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// The next whole line of a file that is complete.
+fn next_of(reader: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    reader.read_until(b'\n', line)?;
+    Ok(line.last() == Some(&b'\n'))
 }
 
 /// Shows a line that is wanted; true when this and all that follow are too late.
@@ -122,37 +178,6 @@ fn next(reader: &mut BufReader<File>, line: &mut Vec<u8>) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Where the last lines of a file begin, found from its end.
-fn start_of_last(file: &mut File, count: usize) -> io::Result<u64> {
-    let length = file.seek(SeekFrom::End(0))?;
-    if count == 0 {
-        return Ok(length);
-    }
-    let mut block = vec![0; BLOCK];
-    let mut end = length;
-    // The line feed at the very end ends a line, and begins none.
-    let mut missing = count + 1;
-    while end > 0 {
-        let size = usize::try_from(end).unwrap_or(BLOCK).min(BLOCK);
-        let start = end - size as u64;
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(&mut block[..size])?;
-        for (at, _) in block[..size]
-            .iter()
-            .enumerate()
-            .rev()
-            .filter(|(_, byte)| **byte == b'\n')
-        {
-            missing -= 1;
-            if missing == 0 {
-                return Ok(start + at as u64 + 1);
-            }
-        }
-        end = start;
-    }
-    Ok(0)
-}
-
 const BEGIN: &[u8] = b"{\"log\":\"";
 const OUTPUT: &[u8] = b"\",\"stream\":\"stdout\",\"time\":\"";
 const ERRORS: &[u8] = b"\",\"stream\":\"stderr\",\"time\":\"";
@@ -167,6 +192,7 @@ fn parse(line: &[u8]) -> Option<LogLine<'_>> {
             log: Cow::Owned(line.log),
             is_error: line.stream == "stderr",
             time: Cow::Owned(line.time),
+            details: line.attrs,
         })
     })
 }
@@ -183,6 +209,7 @@ fn own(line: &[u8]) -> Option<LogLine<'_>> {
         log: unescaped(body)?,
         is_error,
         time: Cow::Borrowed(std::str::from_utf8(time).ok()?),
+        details: BTreeMap::new(),
     })
 }
 

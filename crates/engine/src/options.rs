@@ -12,7 +12,9 @@ use coil_runtime::user;
 use serde::{Deserialize, Serialize};
 
 use crate::Engine;
+use crate::device_interface::{self, GpuRequest, Library};
 use crate::lifecycle::{self, ContainerError};
+use crate::log_options::LogOptions;
 use crate::record::ContainerRecord;
 use crate::run_error::RunError;
 
@@ -60,8 +62,16 @@ pub struct Options {
     pub cgroup_parent: String,
     /// The signal that asks it to stop, as the image or the user named it; SIGTERM when nobody did.
     pub stop_signal: String,
-    /// `json-file`, `local` or `none`; nothing for the first.
-    pub log_driver: String,
+    /// Where its output is kept.
+    pub log: LogOptions,
+    /// `--gpus`.
+    pub gpus: Option<GpuRequest>,
+    /// The program that runs containers, by Docker's name for it.
+    pub runtime: String,
+    /// `default` or nothing: Windows alone has others.
+    pub isolation: String,
+    /// `--storage-opt` as given.
+    pub storage: Vec<String>,
     /// Notes for others; kept, never read here.
     pub annotations: BTreeMap<String, String>,
 }
@@ -153,17 +163,13 @@ fn node(source: &Path, path: &str, access: &str) -> Option<DeviceNode> {
     if !kind.is_char_device() && !kind.is_block_device() {
         return None;
     }
-    let number = data.rdev();
-    // The kernel's own split of a device number (makedev(3)).
-    let major = ((number >> 8) & 0xfff) | ((number >> 32) & !0xfff);
-    let minor = (number & 0xff) | ((number >> 12) & !0xff);
     Some(DeviceNode {
         source: source.to_owned(),
         path: path.to_owned(),
         rule: DeviceRule {
             block: kind.is_block_device(),
-            major: u32::try_from(major).ok(),
-            minor: u32::try_from(minor).ok(),
+            major: Some(device_interface::libc_major(data.rdev())),
+            minor: Some(device_interface::libc_minor(data.rdev())),
             access: access.to_owned(),
         },
         mode: data.mode() & 0o777,
@@ -193,11 +199,7 @@ fn nodes_below(folder: &Path, inside: &str, access: &str, found: &mut Vec<Device
 fn devices(flag: &str) -> Result<Vec<DeviceNode>, RunError> {
     let help = "give --device HOST_PATH[:PATH][:rwm], such as --device /dev/fuse";
     if !flag.starts_with('/') {
-        let what = match flag.contains('=') {
-            true => format!("--device {flag}: devices by a CDI name are not there"),
-            false => format!("invalid device: {flag}"),
-        };
-        return Err(refused(what, help));
+        return Err(refused(format!("invalid device: {flag}"), help));
     }
     let mut parts = flag.split(':');
     let source = parts.next().unwrap_or_default();
@@ -320,12 +322,8 @@ impl Options {
                 ));
             }
         }
-        if !["", "json-file", "local", "none"].contains(&self.log_driver.as_str()) {
-            return Err(refused(
-                format!("--log-driver {}: coil has no such log driver", self.log_driver),
-                "give json-file, local or none",
-            ));
-        }
+        self.log.check()?;
+        self.check_platform()?;
         self.devices.iter().try_for_each(|flag| {
             let bad = flag.is_empty() || flag.contains("..");
             match bad {
@@ -336,6 +334,34 @@ impl Options {
                 false => Ok(()),
             }
         })
+    }
+}
+
+impl Options {
+    /// What there is on other systems, or with other engines, alone.
+    fn check_platform(&self) -> Result<(), RunError> {
+        if !["", "coil", "runc", "io.containerd.runc.v2"].contains(&self.runtime.as_str()) {
+            return Err(refused(
+                format!("unknown or invalid runtime name: {}", self.runtime),
+                "coil starts containers itself: leave --runtime out, or give runc, which stands for the usual one",
+            ));
+        }
+        if !["", "default"].contains(&self.isolation.as_str()) {
+            return Err(refused(
+                format!(
+                    "invalid isolation ({}): linux only supports 'default'",
+                    self.isolation
+                ),
+                "leave --isolation out",
+            ));
+        }
+        if let Some(option) = self.storage.first() {
+            return Err(refused(
+                format!("--storage-opt {option}: coil can't limit the size of a container's files"),
+                "leave it out, or mount a volume with a size: --tmpfs PATH:size=64m",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -351,9 +377,7 @@ impl Engine {
         spec.sysctls.clone_from(&options.sysctls);
         spec.no_new_privileges = security.no_new_privileges;
         spec.any_signal_stops = options.stop_signal.is_empty();
-        if options.log_driver == "none" {
-            spec.log.path = None;
-        }
+        spec.log = options.log.spec(record, spec)?;
         spec.capabilities = match options.privileged {
             true => ALL.iter().map(|(capability, _)| *capability).collect(),
             false => capabilities::adjusted(&options.cap_add, &options.cap_drop)
@@ -384,7 +408,11 @@ impl Engine {
             spec.devices.all = true;
             nodes_below(Path::new("/dev"), "/dev", "rwm", &mut spec.devices.nodes, 0);
         }
-        for flag in &options.devices {
+        for flag in options
+            .devices
+            .iter()
+            .filter(|flag| !device_interface::is_name(flag))
+        {
             spec.devices.nodes.extend(devices(flag)?);
         }
         for text in &options.device_rules {
@@ -394,7 +422,25 @@ impl Engine {
         spec.ipc = self.namespace(&options.ipc)?;
         spec.uts = self.namespace(&options.uts)?;
         spec.cgroup_namespace = self.namespace(&options.cgroupns)?;
-        self.add_groups(options, spec)
+        self.add_groups(options, spec)?;
+        self.named_devices(options, spec)
+    }
+
+    /// Devices by the names that vendors give them.
+    pub(crate) fn named_devices(&self, options: &Options, spec: &mut ContainerSpec) -> Result<(), RunError> {
+        let named = options
+            .devices
+            .iter()
+            .filter(|flag| device_interface::is_name(flag));
+        let mut names: Vec<String> = named.cloned().collect();
+        if names.is_empty() && options.gpus.is_none() {
+            return Ok(());
+        }
+        let library = Library::read(&self.options.device_folders);
+        if let Some(gpus) = &options.gpus {
+            names.extend(gpus.names(&library)?);
+        }
+        library.give(&names, spec)
     }
 
     fn add_groups(&self, options: &Options, spec: &mut ContainerSpec) -> Result<(), RunError> {

@@ -8,12 +8,11 @@ use crate::capabilities::{Capability, CapabilitySet};
 use crate::cgroup::{CgroupPlan, Entrance};
 use crate::failure::{Failure, Stage};
 use crate::init::root::Root;
-use crate::init::working_directory;
 use crate::program::{Confinement, Standard};
 use crate::spec::{ContainerSpec, Namespace, User};
 use crate::start::StartError;
 use crate::state::{self, State, Status};
-use crate::{own_binary, relay, user_namespace};
+use crate::{exec_streams, own_binary, relay, user_namespace};
 use coil_sys::file::{self, resolve};
 use coil_sys::process::{self, Cloned};
 use coil_sys::terminal;
@@ -43,6 +42,9 @@ pub struct ExecSpec {
     /// Rows and columns at the start.
     #[serde(default)]
     pub tty_size: Option<(u16, u16)>,
+    /// The keys that let go of its terminal; none when empty.
+    #[serde(default)]
+    pub detach_keys: Vec<u8>,
     /// Its capabilities, the container's own when none are given.
     #[serde(default)]
     pub capabilities: Option<Vec<Capability>>,
@@ -214,14 +216,21 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
         | groups;
     process::setns(&pidfd, namespaces).stage("exec", "cannot join the container")?;
     let (reports, report) = file::pipe(0).stage("exec", "pipe")?;
+    let streams = match &terminal {
+        None => Some(exec_streams::split()?),
+        Some(_) => None,
+    };
+    let (standard, copied) = streams.unzip();
     // The parent keeps the host's file system, and its own process number.
     let (cloned, outside) = entrance.clone_process(0).stage("exec", "cannot fork")?;
     match cloned {
         Cloned::Child => {
             let entrance = outside.then_some(entrance);
             let (master, slave) = terminal.unzip();
-            drop((master, reports));
-            let failure = match become_command(&container, &spec, &pidfd, entrance, slave) {
+            drop((master, reports, copied));
+            let standard = standard.or_else(|| slave.map(Standard::Terminal));
+            let standard = standard.unwrap_or(Standard::Inherited);
+            let failure = match become_command(&container, &spec, &pidfd, entrance, &standard) {
                 Err(failure) => failure,
                 Ok(never) => match never {},
             };
@@ -229,7 +238,7 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
             process::exit_now(failure.exit_code)
         }
         Cloned::Parent { pid, .. } => {
-            drop(report);
+            drop((report, standard));
             let mut bytes = Vec::new();
             std::fs::File::from(reports)
                 .read_to_end(&mut bytes)
@@ -241,11 +250,19 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
             match terminal {
                 Some((master, slave)) => {
                     drop(slave);
-                    relay::terminal(&master, pid)
-                        .stage("exec", "terminal")
-                        .map(process::Ended::code)
+                    match relay::terminal(&master, pid, &spec.detach_keys).stage("exec", "terminal")? {
+                        Some(ended) => Ok(ended.code()),
+                        None => {
+                            relay::let_go(&master).stage("exec", "terminal")?;
+                            Err(Failure::refused("exec", "read escape sequence").with_exit_code(1))
+                        }
+                    }
                 }
-                None => process::wait(pid).stage("exec", "wait").map(process::Ended::code),
+                None => copied
+                    .unwrap_or_default()
+                    .serve(pid)
+                    .stage("exec", "wait")
+                    .map(process::Ended::code),
             }
         }
     }
@@ -281,24 +298,26 @@ fn become_command(
     spec: &ExecSpec,
     pidfd: &OwnedFd,
     entrance: Option<Entrance>,
-    slave: Option<OwnedFd>,
+    standard: &Standard,
 ) -> Result<std::convert::Infallible, Failure> {
     if let Some(entrance) = entrance {
         entrance.enter().stage("exec", "cannot enter the control group")?;
     }
-    if slave.is_some() {
-        process::new_session().stage("exec", "session")?;
-    }
+    // The host's terminal is none of its own any more, whatever it holds of it.
+    process::new_session().stage("exec", "session")?;
     process::setns(pidfd, libc::CLONE_NEWNS).stage("exec", "cannot join the container's mounts")?;
     let _ = process::join_session_keyring();
     process::set_umask(0o022);
     let root = Root::new(
         file::open(Path::new("/"), libc::O_PATH | libc::O_DIRECTORY).stage("exec", "cannot open the root")?,
     );
-    let directory = working_directory(&root, &spec.cwd)?;
+    // Nobody makes a folder for a command; only a container's own is made.
+    let directory = root.name(Path::new(&spec.cwd)).map_err(|error| {
+        let what = format_args!("chdir to cwd (\"{}\") set in config.json failed", spec.cwd);
+        Failure::new("exec", what, &error).with_exit_code(127)
+    })?;
     file::change_directory(&directory).stage("exec", format_args!("chdir to cwd (\"{}\")", spec.cwd))?;
     let null = file::open(Path::new("/dev/null"), libc::O_RDWR).stage("exec", "/dev/null")?;
-    let standard = slave.map_or(Standard::Inherited, Standard::Terminal);
     standard.install(&null, &spec.user)?;
     let capabilities = match &spec.capabilities {
         _ if spec.privileged => CapabilitySet::everything(),

@@ -1,6 +1,7 @@
 //! What a container may use: memory, processors, processes.
 
 use crate::cgroup::CgroupPlan;
+use crate::disk_limits::DiskLimits;
 use serde::{Deserialize, Serialize};
 
 /// Resource limits.
@@ -25,12 +26,18 @@ pub struct Limits {
     pub cpu_period: Option<u64>,
     /// Microseconds of processor time in each period, -1 for no limit.
     pub cpu_quota: Option<i64>,
+    /// Microseconds of a period in which processes of a real-time class may run.
+    pub cpu_rt_period: Option<u64>,
+    /// Microseconds in each such period that they get.
+    pub cpu_rt_runtime: Option<u64>,
     /// Processors, such as `0-2,5`; all when empty.
     pub cpuset_cpus: String,
     /// Memory nodes; all when empty.
     pub cpuset_mems: String,
     /// Processes and threads; 0 or -1 for no limit.
     pub pids: Option<i64>,
+    /// Disks.
+    pub disk: DiskLimits,
     /// Bytes of `/dev/shm`.
     pub shm_size: u64,
 }
@@ -47,9 +54,12 @@ impl Default for Limits {
             cpu_shares: None,
             cpu_period: None,
             cpu_quota: None,
+            cpu_rt_period: None,
+            cpu_rt_runtime: None,
             cpuset_cpus: String::new(),
             cpuset_mems: String::new(),
             pids: None,
+            disk: DiskLimits::default(),
             shm_size: 64 << 20,
         }
     }
@@ -86,6 +96,12 @@ impl Limits {
         !self.cpuset_cpus.is_empty() || !self.cpuset_mems.is_empty()
     }
 
+    /// Whether time for processes of a real-time class is asked for.
+    pub fn has_real_time(&self) -> bool {
+        self.cpu_rt_period.is_some_and(|period| period > 0)
+            || self.cpu_rt_runtime.is_some_and(|runtime| runtime > 0)
+    }
+
     /// The limits that can't be kept under a plan, each in words for the user.
     pub fn check(&self, plan: &CgroupPlan) -> Vec<String> {
         let asked = [
@@ -103,6 +119,7 @@ impl Limits {
             ("cpu", "--cpu-shares", self.cpu_shares.is_some()),
             ("cpuset", "--cpuset-cpus", self.has_cpuset()),
             ("pids", "--pids-limit", self.pids.is_some_and(|p| p > 0)),
+            (plan.disk_controller(), "a limit of disks", !self.disk.is_empty()),
         ];
         let mut notices: Vec<String> = asked
             .into_iter()
@@ -112,6 +129,14 @@ impl Limits {
                 Some(format!("{flag} has no effect: {reason}"))
             })
             .collect();
+        if plan
+            .disk_group()
+            .is_some_and(|group| self.disk.lacks_weight(group))
+        {
+            notices.push(
+                "--blkio-weight has no effect: the scheduler of the host's disks knows no shares".to_owned(),
+            );
+        }
         if matches!(plan, CgroupPlan::V2 { .. }) {
             for (flag, asked) in [
                 ("--oom-kill-disable", self.oom_kill_disable),

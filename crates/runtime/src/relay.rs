@@ -1,30 +1,51 @@
 //! Standing between our own standard descriptors and a terminal in a container.
 
+use crate::detach_keys::Watch;
 use coil_sys::event::{Poll, Signals, ready};
-use coil_sys::process::{self, Ended};
+use coil_sys::process::{self, Cloned, Ended};
 use coil_sys::{file, terminal};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 const SIGNALS: u64 = 1;
 const INPUT: u64 = 2;
 const MASTER: u64 = 3;
 
-/// Copies between standard input and output and a terminal's master until a process ends.
-pub(crate) fn terminal(master: &OwnedFd, pid: i32) -> io::Result<Ended> {
+/// Copies between standard input and output and a terminal's master until a process ends, or the keys that let go of it
+/// are typed: none then.
+pub(crate) fn terminal(master: &OwnedFd, pid: i32, keys: &[u8]) -> io::Result<Option<Ended>> {
     let standard = |number| file::standard(number).ok_or(io::Error::from(io::ErrorKind::NotFound));
     let (input, output) = (standard(0)?, standard(1)?);
     let settings = terminal::is_terminal(input)
         .then(|| terminal::make_raw(input))
         .transpose()?;
-    let ended = copy(master, pid, input, output);
+    let ended = copy(master, pid, input, output, Watch::new(keys.to_vec()));
     if let Some(settings) = &settings {
         terminal::restore(input, settings)?;
     }
     ended
 }
 
-fn copy(master: &OwnedFd, pid: i32, input: BorrowedFd<'_>, output: BorrowedFd<'_>) -> io::Result<Ended> {
+/// Reads on from a terminal that nobody looks at any more, in a process of its own, so that the program behind it goes on.
+pub(crate) fn let_go(master: &OwnedFd) -> io::Result<()> {
+    if let Cloned::Child = process::clone(0)? {
+        let _ = process::new_session();
+        let _ = file::set_nonblocking(master, false);
+        let _ = file::close_others(&[master.as_raw_fd()]);
+        let mut buffer = [0; 4 << 10];
+        while matches!(file::read(master, &mut buffer), Ok(1..)) {}
+        process::exit_now(0);
+    }
+    Ok(())
+}
+
+fn copy(
+    master: &OwnedFd,
+    pid: i32,
+    input: BorrowedFd<'_>,
+    output: BorrowedFd<'_>,
+    mut watch: Watch,
+) -> io::Result<Option<Ended>> {
     let signals = Signals::new(&[libc::SIGCHLD, libc::SIGWINCH])?;
     let poll = Poll::new()?;
     poll.add(&signals, ready::READ, SIGNALS)?;
@@ -42,12 +63,18 @@ fn copy(master: &OwnedFd, pid: i32, input: BorrowedFd<'_>, output: BorrowedFd<'_
                 while let Ok(read @ 1..) = file::read(master, &mut buffer) {
                     write_all(output, &buffer[..read])?;
                 }
-                return Ok(ended);
+                return Ok(Some(ended));
             }
         }
         if plain_input {
             match file::read(input, &mut buffer) {
-                Ok(read @ 1..) => write_all(master.as_fd(), &buffer[..read])?,
+                Ok(read @ 1..) => {
+                    let (passed, found) = watch.pass(&buffer[..read]);
+                    write_all(master.as_fd(), &passed)?;
+                    if found {
+                        return Ok(None);
+                    }
+                }
                 _ => plain_input = false,
             }
         }
@@ -61,7 +88,13 @@ fn copy(master: &OwnedFd, pid: i32, input: BorrowedFd<'_>, output: BorrowedFd<'_
                     }
                 }
                 INPUT => match file::read(input, &mut buffer) {
-                    Ok(read @ 1..) => write_all(master.as_fd(), &buffer[..read])?,
+                    Ok(read @ 1..) => {
+                        let (passed, found) = watch.pass(&buffer[..read]);
+                        write_all(master.as_fd(), &passed)?;
+                        if found {
+                            return Ok(None);
+                        }
+                    }
                     _ => poll.remove(input)?,
                 },
                 MASTER if open => match file::read(master, &mut buffer) {

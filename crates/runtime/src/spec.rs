@@ -2,6 +2,7 @@
 
 use crate::capabilities::{self, Capability, CapabilitySet};
 use crate::cgroup::CgroupPlan;
+pub use crate::disk_limits::{DeviceLimit, DiskLimits};
 use crate::events;
 pub use crate::limits::Limits;
 use crate::network::NetworkSpec;
@@ -97,6 +98,9 @@ pub struct ContainerSpec {
     /// Devices besides those that every container has.
     #[serde(default)]
     pub devices: Devices,
+    /// Programs of the host that finish its root.
+    #[serde(default)]
+    pub hooks: Vec<Hook>,
     /// Whether it may write to sysfs and its control groups.
     #[serde(default)]
     pub writable_system: bool,
@@ -164,6 +168,7 @@ impl ContainerSpec {
             hostname: id.chars().take(12).collect(),
             log: LogSpec {
                 path: Some(container_dir.join("log.jsonl")),
+                ..LogSpec::default()
             },
             container_dir,
             run_dir,
@@ -194,6 +199,7 @@ impl ContainerSpec {
             init: false,
             oom_score_adj: None,
             devices: Devices::default(),
+            hooks: Vec::new(),
             writable_system: false,
             id_map: IdMap::default(),
             cgroup: CgroupPlan::None {
@@ -402,6 +408,19 @@ pub struct Devices {
     pub all: bool,
 }
 
+/// A program of the host, as a device's vendor names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Absolute path on the host.
+    pub path: PathBuf,
+    /// Its arguments, its own name first.
+    pub args: Vec<String>,
+    /// `NAME=value` pairs, all of them.
+    pub env: Vec<String>,
+    /// Most seconds that it may take.
+    pub timeout: Option<u64>,
+}
+
 /// A node that is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceNode {
@@ -447,6 +466,30 @@ pub enum SeccompPolicy {
 pub struct LogSpec {
     /// A file of JSON lines; no log when none is given.
     pub path: Option<PathBuf>,
+    /// Bytes after which a new file is begun; never when none are given.
+    #[serde(default)]
+    pub most_bytes: Option<u64>,
+    /// How many files are kept then, the newest among them; 0 stands for 1.
+    #[serde(default)]
+    pub most_files: u32,
+    /// Whether older files are compressed.
+    #[serde(default)]
+    pub compress: bool,
+    /// What is written beside each line.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+    /// The host's journal, where it gets the lines too.
+    #[serde(default)]
+    pub journal: Option<JournalSpec>,
+}
+
+/// The host's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalSpec {
+    /// Where it takes entries.
+    pub socket: PathBuf,
+    /// What is written beside each line.
+    pub fields: BTreeMap<String, String>,
 }
 
 /// A limit of a process.

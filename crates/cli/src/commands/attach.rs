@@ -47,6 +47,7 @@ impl Attach {
             interactive: record.stdin_open && !self.no_stdin,
             terminal: record.terminal,
             keys: detach_keys::parse(&self.detach_keys)?,
+            letting_go_fails: true,
             ..Attachment::default()
         };
         attach::check_terminal(&attachment)?;

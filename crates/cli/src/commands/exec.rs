@@ -9,6 +9,7 @@ use clap::Args;
 use coil_engine::{ContainerError, ExecError, ExecRequest, Status, Stdio3};
 
 use crate::attach::{self, Attachment};
+use crate::detach_keys;
 use crate::environment_flags as flags;
 use crate::report::Failure;
 use crate::settings::Settings;
@@ -39,6 +40,9 @@ pub struct Exec {
     /// Start in this folder of the container
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
+    /// The keys that let go of its terminal
+    #[arg(long, value_name = "KEYS", default_value = detach_keys::USUAL)]
+    detach_keys: String,
     /// Let it do all that coil may
     #[arg(long)]
     privileged: bool,
@@ -60,6 +64,7 @@ impl Exec {
                 ..Attachment::default()
             })?;
         }
+        let keys = detach_keys::parse(&self.detach_keys)?;
         let env = flags::variables(&self.env_file, &self.env, settings.environment())?;
         let engine = settings.engine()?;
         let container = engine.container(name)?;
@@ -81,6 +86,10 @@ impl Exec {
             user: self.user.clone(),
             terminal: self.tty,
             terminal_size: terminal_size().filter(|_| self.tty),
+            detach_keys: match self.interactive {
+                true => keys,
+                false => Vec::new(),
+            },
             privileged: self.privileged,
         };
         let stdio = Stdio3 {

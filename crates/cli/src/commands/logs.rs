@@ -34,8 +34,8 @@ pub struct Logs {
     /// Show when each line was printed
     #[arg(short, long)]
     timestamps: bool,
-    /// Show more about each line; there is no more
-    #[arg(long, hide = true)]
+    /// Show the labels, variables and tag that --log-opt writes beside each line
+    #[arg(long)]
     details: bool,
     /// The container's name or id
     container: String,
@@ -58,7 +58,7 @@ impl Logs {
         };
         let engine = settings.engine()?;
         let container = engine.container(&self.container)?;
-        if container.record.options.log_driver == "none" {
+        if container.record.options.log.driver() == "none" {
             return Err(Failure::new("configured logging driver does not support reading")
                 .help("the container was made with --log-driver none, so nothing of its output is kept"));
         }
@@ -69,18 +69,13 @@ impl Logs {
             if line.is_error {
                 // In their order, as far as there is one.
                 flush(&mut out, &mut block)?;
-                let stamp = if self.timestamps {
-                    format!("{} ", line.time)
-                } else {
-                    String::new()
-                };
+                let head = self.head(line);
                 return io::stderr()
                     .lock()
-                    .write_all(format!("{stamp}{}", line.log).as_bytes());
+                    .write_all(format!("{head}{}", line.log).as_bytes());
             }
-            if self.timestamps {
-                block.extend(line.time.as_bytes());
-                block.push(b' ');
+            if self.timestamps || self.details {
+                block.extend(self.head(line).as_bytes());
             }
             block.extend(line.log.as_bytes());
             if self.follow || block.len() > 60 << 10 {
@@ -98,6 +93,26 @@ impl Logs {
                 self.container
             ))),
         }
+    }
+}
+
+impl Logs {
+    /// What stands before a line.
+    fn head(&self, line: &LogLine<'_>) -> String {
+        let mut head = String::new();
+        if self.timestamps {
+            head = format!("{} ", line.time);
+        }
+        if self.details {
+            let pairs: Vec<String> = line
+                .details
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            head.push_str(&pairs.join(","));
+            head.push(' ');
+        }
+        head
     }
 }
 

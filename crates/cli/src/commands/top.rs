@@ -56,13 +56,17 @@ impl Top {
                     Failure::new(format!("ps does not start: {error}"))
                         .help("`coil top` needs no ps: take it off PATH")
                 })?;
-                if !done.status.success() {
+                if !done.status.success() && self.options.is_empty() {
+                    // One that can't read this kernel's numbers.
+                    own(&wanted)
+                } else if !done.status.success() {
                     let said = String::from_utf8_lossy(&done.stderr);
                     let first = said.lines().next().unwrap_or_default();
                     return Err(Failure::new(format!("ps: {first}"))
                         .help("give options that the host's ps takes, such as -o pid,comm"));
+                } else {
+                    chosen(&String::from_utf8_lossy(&done.stdout), &wanted)?
                 }
-                chosen(&String::from_utf8_lossy(&done.stdout), &wanted)?
             }
             None if self.options.is_empty() => own(&wanted),
             None => {
@@ -126,7 +130,9 @@ fn own(wanted: &BTreeSet<i32>) -> Vec<Vec<String>> {
         let command = fs::read(format!("{folder}/cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command)
             .trim_end_matches('\0')
-            .replace('\0', " ");
+            .replace('\0', " ")
+            // A process names itself as it likes, and may not speak to our terminal.
+            .replace(char::is_control, "?");
         lines.push(vec![
             data.uid().to_string(),
             pid.to_string(),

@@ -239,7 +239,7 @@ fn what_cannot_be_is_refused_by_name() {
         (["--ipc", "nope"], 125, "nope"),
         (["--uts", "nope"], 125, "nope"),
         (["--device", "/dev/nope"], 127, "/dev/nope"),
-        (["--device", "nvidia.com/gpu=all"], 125, "CDI"),
+        (["--device", "nvidia.com/gpu=none"], 125, "CDI"),
         (["--sysctl", "kernel.panic=1"], 125, "kernel.panic"),
         (["--stop-signal", "NOPE"], 125, "NOPE"),
         (["--cpuset-cpus", "9999"], 125, "9999"),
@@ -250,9 +250,32 @@ fn what_cannot_be_is_refused_by_name() {
         (["--cgroup-parent", "../up"], 125, "../up"),
         (["--memory-swap", "1g"], 125, "Memory limit"),
         (["--gpus", "all"], 125, "--gpus"),
+        (["--gpus", "foo=bar"], 125, "unexpected key 'foo'"),
+        (["--runtime", "nope"], 125, "runtime name: nope"),
+        (["--isolation", "hyperv"], 125, "hyperv"),
+        (["--storage-opt", "size=1G"], 125, "--storage-opt"),
+        (["--cpu-count", "1"], 1, "--cpu-count"),
+        (["--io-maxiops", "1"], 1, "--io-maxiops"),
+        (["--use-api-socket=true", "--rm"], 125, "--use-api-socket"),
+        (["--link-local-ip", "169.254.1.1"], 125, "--link-local-ip"),
+        (["--blkio-weight", "5"], 125, "10 to 1000"),
+        (["--blkio-weight-device", "foo"], 125, "--blkio-weight-device"),
+        (["--device-read-bps", "foo"], 125, "bad format: foo"),
+        (["--device-write-iops", "/dev/sda:x"], 125, "positive integer"),
+        (["--device-read-bps", "/dev/nope:1mb"], 127, "/dev/nope"),
+        (["--device-read-bps", "/dev/null:1mb"], 125, "disk"),
+        (["--log-opt", "foo=bar"], 125, "unknown log opt 'foo'"),
+        (["--log-opt", "max-size=foo"], 125, "invalid size"),
+        (["--log-opt", "compress=true"], 125, "max-file"),
+        (["--log-opt", "tag={{.Nope}}"], 125, "{{.Nope}}"),
+        (["--detach-keys", "nope"], 125, "nope"),
+        (["--cgroupns", "nope"], 125, "nope"),
+        (["--userns", "nope"], 125, "nope"),
+        (["--memory-swappiness", "500"], 125, "0-100"),
     ] {
         let run = context
             .coil(["run", "--rm"])
+            .env("COIL_CDI_SPEC_DIRS", "/nowhere")
             .args(flags)
             .args([image, "true"])
             .run();

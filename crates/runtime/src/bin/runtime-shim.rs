@@ -55,6 +55,7 @@ fn run_in(args: &[String]) -> i32 {
         user: container.user.clone(),
         terminal: false,
         tty_size: None,
+        detach_keys: Vec::new(),
         capabilities: None,
         privileged: false,
         ends_with_parent: false,

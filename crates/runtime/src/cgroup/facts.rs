@@ -7,7 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The controllers that a container has a group of under v1.
-const VERSION1: [&str; 7] = ["memory", "cpu", "cpuacct", "pids", "devices", "freezer", "cpuset"];
+const VERSION1: [&str; 8] = [
+    "memory", "cpu", "cpuacct", "pids", "devices", "freezer", "cpuset", "blkio",
+];
 
 /// The controllers that limits need under v2.
 const VERSION2: [&str; 5] = ["cpu", "cpuset", "memory", "pids", "io"];

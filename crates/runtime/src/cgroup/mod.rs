@@ -151,15 +151,36 @@ pub struct Statistics {
 }
 
 impl CgroupPlan {
-    /// Leaves out what these limits don't need: a group for chosen processors costs time, and few ask for it.
+    /// Leaves out what these limits don't need: a group for chosen processors, or for disks, costs time, and few ask
+    /// for it.
     #[must_use]
     pub fn only_for(mut self, limits: &Limits) -> Self {
-        if let CgroupPlan::V1 { controllers } = &mut self
-            && !limits.has_cpuset()
-        {
-            controllers.remove("cpuset");
+        if let CgroupPlan::V1 { controllers } = &mut self {
+            if !limits.has_cpuset() {
+                controllers.remove("cpuset");
+            }
+            if limits.disk.is_empty() {
+                controllers.remove("blkio");
+            }
         }
         self
+    }
+
+    /// The controller of disks, as this version calls it.
+    pub(crate) fn disk_controller(&self) -> &'static str {
+        match self {
+            CgroupPlan::V2 { .. } => "io",
+            _ => "blkio",
+        }
+    }
+
+    /// The group in which disks are limited.
+    pub(crate) fn disk_group(&self) -> Option<&Path> {
+        match self {
+            CgroupPlan::None { .. } => None,
+            CgroupPlan::V1 { controllers } => controllers.get("blkio").map(PathBuf::as_path),
+            CgroupPlan::V2 { group, .. } => Some(group),
+        }
     }
 
     /// Why a controller's limits have no effect; none when they have.

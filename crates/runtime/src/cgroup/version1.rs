@@ -62,6 +62,12 @@ pub(super) fn set(
         if let Some(shares @ 1..) = limits.cpu_shares {
             write(&group.join("cpu.shares"), &shares.to_string())?;
         }
+        set_real_time(group, limits)?;
+    }
+    if let Some(group) = controllers.get("blkio") {
+        for (file, line) in limits.disk.version1(group)? {
+            write(&file, &line)?;
+        }
     }
     if let (Some(pids), Some(group)) = (limits.pids, controllers.get("pids"))
         && (pids > 0 || before.is_some())
@@ -107,6 +113,42 @@ fn inherit_above(group: &Path, name: &str) -> Result<(), CgroupError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Time for processes of a real-time class: a group has none unless the one above it has as much to give.
+fn set_real_time(group: &Path, limits: &Limits) -> Result<(), CgroupError> {
+    const RUNTIME: &str = "cpu.rt_runtime_us";
+    if let Some(period @ 1..) = limits.cpu_rt_period {
+        write(&group.join("cpu.rt_period_us"), &period.to_string())?;
+    }
+    let Some(runtime @ 1..) = limits.cpu_rt_runtime else {
+        return Ok(());
+    };
+    if let Some(above) = group.parent() {
+        let beside = std::fs::read_dir(above).into_iter().flatten().flatten();
+        let given: u64 = beside
+            .filter(|entry| entry.path() != group)
+            .filter_map(|entry| number(&entry.path().join(RUNTIME)))
+            .sum();
+        let wanted = given.saturating_add(runtime);
+        if number(&above.join(RUNTIME)).is_some_and(|has| has < wanted) {
+            write(&above.join(RUNTIME), &wanted.to_string())?;
+        }
+    }
+    // Groups that are gone count for a moment longer.
+    for _ in 0..16 {
+        match write(&group.join(RUNTIME), &runtime.to_string()) {
+            Err(error) if error.error.raw_os_error() == Some(libc::EINVAL) => {
+                let Some(above) = group.parent().map(|above| above.join(RUNTIME)) else {
+                    return Err(error);
+                };
+                let has = number(&above).unwrap_or_default();
+                write(&above, &has.saturating_add(runtime).to_string()).map_err(|_| error)?;
+            }
+            other => return other,
+        }
+    }
+    write(&group.join(RUNTIME), &runtime.to_string())
 }
 
 fn set_memory(group: &Path, limits: &Limits, before: Option<&Limits>) -> Result<(), CgroupError> {

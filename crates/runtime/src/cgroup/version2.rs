@@ -89,6 +89,11 @@ pub(super) fn set(group: &Path, controllers: &BTreeSet<String>, limits: &Limits)
         };
         set("pids", "pids.max", text)?;
     }
+    if controllers.contains("io") {
+        for (file, line) in limits.disk.version2(group)? {
+            write(&file, &line)?;
+        }
+    }
     for (name, asked) in [
         ("cpuset.cpus", &limits.cpuset_cpus),
         ("cpuset.mems", &limits.cpuset_mems),

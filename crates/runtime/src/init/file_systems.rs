@@ -67,6 +67,8 @@ fn overlay(spec: &ContainerSpec) -> Result<Option<OwnedFd>, Failure> {
         return Ok(None);
     }
     let overlay = NewFileSystem::open("overlay").stage(STAGE, what)?;
+    // The name that tools look for in the table of mounts.
+    overlay.set("source", "overlay").stage(STAGE, what)?;
     for layer in spec.layers.iter().rev() {
         let described = format_args!("layer {}", layer.display());
         overlay.set_path("lowerdir+", layer).stage(STAGE, described)?;

@@ -1,6 +1,7 @@
 //! A container's first process: from a clone of the monitor to the user's program.
 
 pub(crate) mod file_systems;
+mod hooks;
 mod joined_namespaces;
 pub(crate) mod mounts;
 pub(crate) mod root;
@@ -113,6 +114,7 @@ fn become_program(prepared: Prepared<'_>) -> Result<std::convert::Infallible, Fa
     file_systems::control_groups(&root, &spec.cgroup, spec.writable_system)?;
     mounts::name_files(&root, spec)?;
     mounts::user_mounts(&root, &spec.mounts)?;
+    hooks::run(spec)?;
 
     if spec.network.makes_namespace() {
         crate::network::raise_loopback().map_err(|error| Failure::new("network", &error, &error.source))?;

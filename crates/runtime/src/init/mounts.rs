@@ -23,6 +23,8 @@ pub(crate) fn name_files(root: &Root, spec: &ContainerSpec) -> Result<(), Failur
         NetworkSpec::Container(other) => &other.container_dir,
         _ => &spec.container_dir,
     };
+    // By it many a program tells that it is in a container; where the image's own files can't be written there is none.
+    let _ = root.file(Path::new("/.dockerenv"));
     for name in NAME_FILES {
         let inside = Path::new("/etc").join(name);
         let asked = spec.mounts.iter().any(|m| Path::new(&m.destination) == inside);

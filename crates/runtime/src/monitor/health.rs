@@ -63,6 +63,7 @@ impl Health {
             user: spec.user.clone(),
             terminal: false,
             tty_size: None,
+            detach_keys: Vec::new(),
             capabilities: None,
             privileged: false,
             ends_with_parent: true,

@@ -6,6 +6,7 @@
 
 mod clients;
 mod health;
+mod journal;
 mod launch;
 mod life;
 mod log;

@@ -8,7 +8,7 @@ use super::networking::Networking;
 use crate::control;
 use crate::failure::{Failure, error_text};
 use crate::frame::{self, Kind};
-use crate::spec::ContainerSpec;
+use crate::spec::{ContainerSpec, LogSpec};
 use crate::state::{State, Status};
 use coil_sys::event::{Poll, Signals, Timer, ready};
 use coil_sys::process::Ended;
@@ -74,7 +74,7 @@ pub(super) enum Turn {
 impl Service {
     pub(super) fn new(spec: ContainerSpec, signals: Signals) -> io::Result<Self> {
         // A log that can't be opened costs the log, not the program.
-        let log = Log::open(spec.log.path.as_deref()).or_else(|_| Log::open(None))?;
+        let log = Log::open(&spec.log).or_else(|_| Log::open(&LogSpec::default()))?;
         let service = Self {
             state: State::default(),
             running: None,
@@ -215,6 +215,7 @@ impl Service {
             if self.running.as_ref().is_some_and(|running| running.pid == pid) {
                 end = Some(ended);
             } else {
+                self.log.reaped(pid);
                 self.probe_ended(pid, ended);
             }
         }

@@ -165,6 +165,7 @@ impl Container {
             user: self.spec.user.clone(),
             terminal: false,
             tty_size: None,
+            detach_keys: Vec::new(),
             capabilities: None,
             privileged: false,
             ends_with_parent: false,
