@@ -3,14 +3,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::client_flags::ClientFlags;
 use crate::commands;
 use crate::environment::Environment;
-use crate::output;
 use crate::report::Failure;
+use crate::{one_command, output, wrong_words};
 
 /// Packs, runs and ships Python applications as containers, without a daemon.
 #[derive(Debug, Parser)]
@@ -22,16 +22,23 @@ use crate::report::Failure;
     subcommand_required = true
 )]
 pub struct Arguments {
-    /// The folder in which coil keeps everything
-    #[arg(long, global = true, value_name = "DIR")]
-    pub root: Option<PathBuf>,
     #[command(flatten)]
-    pub client: ClientFlags,
+    pub global: GlobalFlags,
     /// Whether coil was called as `docker`.
     #[arg(skip)]
     pub as_docker: bool,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What may stand before every command.
+#[derive(Debug, Args)]
+pub struct GlobalFlags {
+    /// The folder in which coil keeps everything
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    #[command(flatten)]
+    pub client: ClientFlags,
 }
 
 /// The commands.
@@ -127,8 +134,22 @@ pub enum Command {
     Image(Box<commands::image::Group>),
     /// The commands about building
     Builder(Box<commands::builder::Group>),
+    /// The commands about building, by the other name that Docker has for them
+    Buildx(Box<commands::builder::Group>),
     /// Show the version
     Version(commands::version::Version),
+    /// `container prune`, which has no plain name.
+    #[command(skip)]
+    ContainerPrune(commands::prune::Containers),
+    /// `image prune`.
+    #[command(skip)]
+    ImagePrune(commands::prune::Images),
+    /// `builder du`.
+    #[command(skip)]
+    CacheUsage(commands::builder::Du),
+    /// `builder prune`.
+    #[command(skip)]
+    CachePrune(commands::builder::Prune),
 }
 
 /// Reads the command line; help and version are printed here and end the program.
@@ -143,12 +164,15 @@ pub fn parse(words: &[OsString], environment: &Environment) -> Result<Arguments,
         .unwrap_or_default();
     let as_docker = called == "docker";
     let name = if as_docker { "docker" } else { "coil" };
-    let mut command = Arguments::command().bin_name(name);
-    if as_docker {
-        command = command.name("Docker").version(commands::version::AS_DOCKER);
-    }
+    let whole = || {
+        let command = Arguments::command().bin_name(name);
+        match as_docker {
+            true => command.name("Docker").version(commands::version::AS_DOCKER),
+            false => command,
+        }
+    };
     if words.len() < 2 {
-        output::print(&command.render_help().to_string());
+        output::print(&whole().render_help().to_string());
         output::flush();
         std::process::exit(0);
     }
@@ -162,68 +186,45 @@ pub fn parse(words: &[OsString], environment: &Environment) -> Result<Arguments,
         Some("-v") => rest[0] = "--version".into(),
         _ => {}
     }
-    let words = std::iter::once(OsString::from(name)).chain(rest);
-    let parsed = command
-        .try_get_matches_from_mut(words)
-        .and_then(|mut matches| Arguments::from_arg_matches_mut(&mut matches));
+    // Help shows the switches plainly.
+    let asks_help = rest.iter().any(|word| word == "--help" || word == "-h");
+    let read = |mut command: clap::Command| {
+        let path = wrong_words::path(&command, &rest);
+        if !asks_help {
+            command = wrong_words::as_docker_reads(command, &path);
+        }
+        let words = std::iter::once(OsString::from(name)).chain(rest.iter().cloned());
+        let parsed = command
+            .try_get_matches_from_mut(words)
+            .and_then(|mut matches| Arguments::from_arg_matches_mut(&mut matches));
+        (parsed, command, path)
+    };
+    // Most of the time of a short command would go into defining the others. Whatever doesn't fit is read again with all of them.
+    let quick = one_command::definition(&rest).filter(|_| !asks_help).map(read);
+    let (parsed, command, path) = match quick {
+        Some((Ok(arguments), command, path)) => (Ok(arguments), command, path),
+        _ => read(whole()),
+    };
     let mut arguments = parsed.map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+        // Where a verb is missing, help is no answer to what was asked.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            output::error_line(error.render().to_string().trim_end());
+            output::flush();
+            std::process::exit(0)
+        }
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             output::print(&error.render().to_string());
             output::flush();
             std::process::exit(0)
         }
-        _ => Failure::spoken(in_our_voice(&error.render().to_string(), name), exit_code(&error)),
+        _ => {
+            let (text, code) = wrong_words::told(&error, &command, name, &path);
+            Failure::spoken(text, code)
+        }
     })?;
     arguments.as_docker = as_docker;
-    arguments.client.check(environment, as_docker)?;
+    arguments.global.client.check(environment, as_docker)?;
     Ok(arguments)
-}
-
-/// Docker's: 125 for a flag, 1 for a command or what it works on.
-fn exit_code(error: &clap::Error) -> i32 {
-    match error.kind() {
-        ErrorKind::InvalidSubcommand
-        | ErrorKind::MissingSubcommand
-        | ErrorKind::MissingRequiredArgument
-        | ErrorKind::TooManyValues
-        | ErrorKind::TooFewValues => 1,
-        ErrorKind::UnknownArgument => match error.get(ContextKind::InvalidArg) {
-            Some(ContextValue::String(argument)) if !argument.starts_with('-') => 1,
-            _ => 125,
-        },
-        _ => 125,
-    }
-}
-
-/// The parser's text with `help:` lines instead of tips and hints.
-fn in_our_voice(text: &str, name: &str) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    let mut helps: Vec<String> = Vec::new();
-    let mut command = name.to_owned();
-    for line in text.lines() {
-        let trimmed = line.trim();
-        if let Some(tip) = trimmed.strip_prefix("tip: ") {
-            // Our own words after the image need no `--`.
-            if !tip.starts_with("to pass ") {
-                helps.push(format!("help: {tip}"));
-            }
-        } else if let Some(usage) = trimmed.strip_prefix("Usage: ") {
-            let words = usage
-                .split(' ')
-                .take_while(|word| !word.starts_with(['[', '<', '-']));
-            command = words.take(2).collect::<Vec<_>>().join(" ");
-            lines.push(format!("usage: {usage}"));
-        } else if !trimmed.is_empty() && !trimmed.starts_with("For more information") {
-            lines.push(line.to_owned());
-        }
-    }
-    if helps.is_empty() {
-        helps.push(format!("help: `{command} --help` shows what it takes"));
-    }
-    lines.extend(helps);
-    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -248,7 +249,8 @@ mod tests {
         assert!(refused(&["coil", "rum"]).contains("'run'"));
         let text = refused(&["coil", "run", "--netwok", "host", "x"]);
         assert!(
-            text.starts_with("error: ") && text.contains("help: a similar argument exists: '--network'"),
+            text.starts_with("error: unknown flag: --netwok")
+                && text.contains("help: a similar argument exists: '--network'"),
             "{text}"
         );
         let text = refused(&["coil", "run", "--no-such-flag", "x"]);
@@ -322,6 +324,76 @@ mod tests {
             (vec!["coil", "tag", "a"], 1),
         ] {
             assert_eq!(code(&words), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_dockers_words() {
+        for (words, expected) in [
+            (
+                vec!["docker", "run", "--no-such-flag", "x"],
+                "unknown flag: --no-such-flag",
+            ),
+            (vec!["docker", "ps", "-xa"], "unknown shorthand flag: 'x' in -x"),
+            (
+                vec!["docker", "run", "--rm", "--name"],
+                "flag needs an argument: --name",
+            ),
+            (vec!["docker", "run"], "'docker run' requires at least 1 argument"),
+            (
+                vec!["docker", "rename", "a"],
+                "'docker rename' requires 2 arguments",
+            ),
+            (
+                vec!["docker", "container", "ls", "extra"],
+                "'docker container ls' accepts no arguments",
+            ),
+            (
+                vec!["docker", "images", "a", "b"],
+                "'docker images' requires at most 1 argument",
+            ),
+            (vec!["docker", "nonsense"], "unknown command: docker nonsense"),
+            (
+                vec!["docker", "network", "nonsense"],
+                "unknown command: docker network nonsense",
+            ),
+            (
+                vec!["docker", "ps", "-n", "x"],
+                "invalid argument \"x\" for \"-n, --last\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
+            (
+                vec!["docker", "run", "--rm=maybe", "x"],
+                "invalid argument \"maybe\" for \"--rm\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax",
+            ),
+        ] {
+            let text = refused(&words);
+            assert_eq!(
+                text.lines().next(),
+                Some(format!("error: {expected}").as_str()),
+                "{words:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn switches_may_have_a_value() {
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        for (given, expected) in [
+            (vec!["--rm=true"], true),
+            (vec!["--rm", "--rm=false"], false),
+            (vec!["--rm=1"], true),
+            (vec![], false),
+            (vec!["--rm", "--name", "-odd", "-u", "-1"], true),
+        ] {
+            let line = [vec!["docker", "run"], given.clone(), vec!["x", "--rm=no"]].concat();
+            let Command::Run(run) = parse(&words(&line), &Environment::default())
+                .expect("it is right")
+                .command
+            else {
+                panic!("another command");
+            };
+            assert_eq!(run.container.rm, expected, "{given:?}");
+            assert_eq!(run.container.words, ["x", "--rm=no"]);
         }
     }
 

@@ -8,6 +8,7 @@ pub mod commit;
 pub mod container;
 pub mod cp;
 pub mod create;
+pub mod df;
 pub mod diff;
 pub mod doctor;
 pub mod events;
@@ -26,6 +27,7 @@ pub mod network;
 pub mod pack;
 pub mod pause;
 pub mod port;
+pub mod prune;
 pub mod ps;
 pub mod pull;
 pub mod rename;
@@ -50,6 +52,7 @@ use crate::arguments::Command;
 use crate::output;
 use crate::report::Failure;
 use crate::settings::Settings;
+use crate::template::Format;
 
 /// Runs a command; gives the exit code.
 ///
@@ -57,8 +60,8 @@ use crate::settings::Settings;
 /// What the user must be told.
 pub fn run(command: Command, settings: &Settings) -> Result<i32, Failure> {
     match command {
-        Command::Pack(pack) => pack.run(settings),
-        Command::Build(build) => build.run(settings),
+        Command::Pack(pack) => tidied(settings, || pack.run(settings)),
+        Command::Build(build) => tidied(settings, || build.run(settings)),
         Command::Base(base) => base.run(settings),
         Command::Pull(pull) => pull.run(settings),
         Command::Run(run) => run.run(settings),
@@ -101,9 +104,27 @@ pub fn run(command: Command, settings: &Settings) -> Result<i32, Failure> {
         Command::Info(info) => info.run(settings),
         Command::Container(group) => run(group.command(), settings),
         Command::Image(group) => run(group.command(), settings),
-        Command::Builder(group) => run(group.command(), settings),
+        Command::Builder(group) | Command::Buildx(group) => run(group.command(), settings),
         Command::Version(version) => version.run(settings),
+        Command::ContainerPrune(prune) => prune.run(settings),
+        Command::ImagePrune(prune) => prune.run(settings),
+        Command::CacheUsage(du) => du.run(settings),
+        Command::CachePrune(prune) => prune.run(settings),
     }
+}
+
+/// Builds or packs, and then keeps the cache within its limit.
+fn tidied(settings: &Settings, make: impl FnOnce() -> Result<i32, Failure>) -> Result<i32, Failure> {
+    let since = coil_engine::clock::now();
+    // One that means nothing is said before the work, not behind it.
+    let limit = settings.cache_limit()?;
+    let made = make()?;
+    if let Some(limit) = limit {
+        output::flush();
+        // What was asked for is done: a cache that can't be tidied now is tidied another time.
+        let _ = settings.engine()?.tidy_cache(limit.bytes(), since);
+    }
+    Ok(made)
 }
 
 /// Does something with each name: prints what comes of it, tells each failure and goes on; 1 when one failed.
@@ -133,4 +154,26 @@ fn each_maybe(
         }
     }
     code
+}
+
+/// Shows objects by name as JSON or through a template; tells each that isn't there, and gives 1 then.
+fn inspect_each(
+    format: Option<&str>,
+    names: &[String],
+    settings: &Settings,
+    mut find: impl FnMut(&str) -> Result<serde_json::Value, Failure>,
+) -> Result<i32, Failure> {
+    let format = Format::of_objects(format, "")?;
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for name in names {
+        match find(name) {
+            Ok(object) => found.push(object),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    format.objects(&found)?;
+    for failure in &failures {
+        failure.show(Some(settings.root()));
+    }
+    Ok(i32::from(!failures.is_empty()))
 }

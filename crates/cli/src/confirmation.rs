@@ -6,7 +6,16 @@ use crate::output;
 
 /// Asks; anything but yes is no.
 pub fn agreed(warning: &str) -> bool {
-    output::print(&format!("{warning}\nAre you sure you want to continue? [y/N] "));
+    asked(&format!("{warning}\n"))
+}
+
+/// The same in one line, as Docker asks about builds.
+pub fn agreed_on_one_line(warning: &str) -> bool {
+    asked(&format!("{warning} "))
+}
+
+fn asked(text: &str) -> bool {
+    output::print(&format!("{text}Are you sure you want to continue? [y/N] "));
     output::flush();
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);

@@ -7,6 +7,14 @@ use crate::report::Failure;
 /// # Errors
 /// When one has no value: 125.
 pub fn pairs(filters: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    pairs_of("-f, --filter", filters)
+}
+
+/// The same for a command whose flag has these names.
+///
+/// # Errors
+/// When one has no value: 125.
+pub fn pairs_of(flag: &str, filters: &[String]) -> Result<Vec<(String, String)>, Failure> {
     filters
         .iter()
         .filter(|text| !text.is_empty())
@@ -15,7 +23,7 @@ pub fn pairs(filters: &[String]) -> Result<Vec<(String, String)>, Failure> {
                 .map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_owned()))
                 .ok_or_else(|| {
                     Failure::new(format!(
-                        "invalid argument {text:?} for \"-f, --filter\" flag: bad format of filter (expected name=value)"
+                        "invalid argument {text:?} for \"{flag}\" flag: bad format of filter (expected name=value)"
                     ))
                     .help("give a name and a value, such as --filter name=web")
                     .code(125)

@@ -24,12 +24,14 @@ mod list_filters;
 mod moment;
 mod network_flags;
 mod network_settings;
+mod one_command;
 mod output;
 mod pack_report;
 mod packing;
 mod pip_settings;
 mod port_list;
 mod progress;
+mod prune_flags;
 mod quantity;
 mod registry_settings;
 mod report;
@@ -41,6 +43,7 @@ mod sweep;
 mod table;
 mod template;
 mod volume_flags;
+mod wrong_words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -66,10 +69,10 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(failure) => return exit_code(failure.show(None)),
     };
-    if let Some(folder) = &arguments.client.config {
+    if let Some(folder) = &arguments.global.client.config {
         environment.set("DOCKER_CONFIG", folder);
     }
-    let settings = match settings::Settings::new(environment, arguments.root.as_deref()) {
+    let settings = match settings::Settings::new(environment, arguments.global.root.as_deref()) {
         Ok(settings) => settings.called(arguments.as_docker),
         Err(failure) => return exit_code(failure.show(None)),
     };

@@ -4,18 +4,26 @@ use crate::report::Failure;
 
 /// A size for people: three digits, decimal units: `72.8MB`.
 pub fn human_size(bytes: u64) -> String {
+    decimal_size(bytes, 3)
+}
+
+/// The same with four digits, as Docker adds up what lies on the disk: `2.625GB`.
+pub fn exact_size(bytes: u64) -> String {
+    decimal_size(bytes, 4)
+}
+
+fn decimal_size(bytes: u64, digits: usize) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     let (mut value, mut unit) = (bytes as f64, 0);
     while value >= 1000.0 && unit + 1 < UNITS.len() {
         value /= 1000.0;
         unit += 1;
     }
-    let decimals = if value >= 100.0 || unit == 0 {
+    let whole = format!("{value:.0}").len();
+    let decimals = if unit == 0 {
         0
-    } else if value >= 10.0 {
-        1
     } else {
-        2
+        digits.saturating_sub(whole)
     };
     let mut text = format!("{value:.decimals$}");
     if text.contains('.') {
@@ -111,6 +119,20 @@ mod tests {
             (1_020_000_000, "1.02GB"),
         ] {
             assert_eq!(human_size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn exact_sizes_have_four_digits() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (35_666, "35.67kB"),
+            (95_500_000, "95.5MB"),
+            (2_625_123_000, "2.625GB"),
+            (130_500_000, "130.5MB"),
+        ] {
+            assert_eq!(exact_size(bytes), text);
         }
     }
 

@@ -12,8 +12,28 @@ use coil_wheel::index::IndexSettings;
 use crate::environment::Environment;
 use crate::index_settings::{self, IndexFlags, Sources};
 use crate::network_settings::NetworkSettings;
+use crate::quantity;
 use crate::report::Failure;
 use crate::run_root;
+
+/// What the cache of builds and packs may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheLimit {
+    /// As much as the disk's size allows.
+    OfDisk,
+    /// The user's own limit.
+    Bytes(u64),
+}
+
+impl CacheLimit {
+    /// The limit that was given, if one was.
+    pub fn bytes(self) -> Option<u64> {
+        match self {
+            CacheLimit::OfDisk => None,
+            CacheLimit::Bytes(bytes) => Some(bytes),
+        }
+    }
+}
 
 /// The settings of one run of coil.
 pub struct Settings {
@@ -120,6 +140,25 @@ impl Settings {
         self.environment
             .text("COIL_ALLOW_EXPIRED")
             .is_some_and(|text| text != "0" && text != "false")
+    }
+
+    /// What the cache of builds and packs may take (`COIL_CACHE_LIMIT`, a size or `off`); none where it may grow.
+    ///
+    /// # Errors
+    /// When it is no size.
+    pub fn cache_limit(&self) -> Result<Option<CacheLimit>, Failure> {
+        let text = self.environment.text("COIL_CACHE_LIMIT").unwrap_or_default();
+        match text.trim() {
+            "" => Ok(Some(CacheLimit::OfDisk)),
+            "off" => Ok(None),
+            text => match quantity::memory(text) {
+                Some(bytes) => Ok(Some(CacheLimit::Bytes(bytes))),
+                None => Err(
+                    Failure::new(format!("COIL_CACHE_LIMIT is `{text}`, which is no size"))
+                        .help("give a size such as 10gb, or off"),
+                ),
+            },
+        }
     }
 
     /// How the network is reached.

@@ -97,6 +97,11 @@ impl Engine {
     }
 }
 
+/// Whether a name is one that nobody gave: the image has none.
+pub fn is_unnamed(reference: &Reference) -> bool {
+    reference.tag().is_none() && reference.familiar_name() == UNNAMED
+}
+
 pub(crate) fn unnamed(digest: &Digest) -> Option<Reference> {
     Reference::parse(&format!("{UNNAMED}@{digest}")).ok()
 }

@@ -9,6 +9,7 @@ use coil_store::{Collected, Image, NamedImage, StoreError};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::image_build::is_unnamed;
 use crate::{Engine, clock};
 
 /// Why an operation on images failed.
@@ -179,7 +180,17 @@ impl Engine {
     /// What the disk gives.
     pub fn list_images(&self) -> Result<Vec<ImageLine>, StoreError> {
         let mut lines = Vec::new();
-        for named in self.store.images()? {
+        let all = self.store.images()?;
+        let given: BTreeSet<Digest> = all
+            .iter()
+            .filter(|named| !is_unnamed(&named.reference))
+            .map(|named| named.descriptor.digest.clone())
+            .collect();
+        for named in all {
+            let nameless = is_unnamed(&named.reference);
+            if nameless && given.contains(&named.descriptor.digest) {
+                continue;
+            }
             let Ok(images) = self.store.images_of(&named.descriptor) else {
                 continue;
             };
@@ -190,7 +201,10 @@ impl Engine {
                 continue;
             };
             lines.push(ImageLine {
-                repository: named.reference.familiar_name(),
+                repository: match nameless {
+                    true => "<none>".to_owned(),
+                    false => named.reference.familiar_name(),
+                },
                 tag: named.reference.tag().unwrap_or("<none>").to_owned(),
                 id: shown.id().clone(),
                 digest: named.descriptor.digest.clone(),
@@ -231,9 +245,14 @@ impl Engine {
             .ok()
             .filter(|reference| names.contains(reference));
         let going: Vec<Reference> = match by_name {
+            // With its last name goes the image, as if it never had been without one.
+            Some(reference) if Self::given_names(&names) == [reference.clone()] => names.clone(),
             Some(reference) => vec![reference],
-            None if names.len() > 1 && !force => {
-                let names = names.iter().map(Reference::familiar).collect();
+            None if Self::given_names(&names).len() > 1 && !force => {
+                let names = Self::given_names(&names)
+                    .iter()
+                    .map(Reference::familiar)
+                    .collect();
                 return Err(ImageError::SeveralNames {
                     image: text.into(),
                     names,
@@ -253,7 +272,8 @@ impl Engine {
             .map(|image| image.id().clone())
             .collect();
         for reference in &going {
-            if self.store.remove_ref(reference)? || self.store.remove_stand_in(reference)? {
+            let gone = self.store.remove_ref(reference)? || self.store.remove_stand_in(reference)?;
+            if gone && !is_unnamed(reference) {
                 removed.untagged.push(reference.familiar());
             }
         }
@@ -350,7 +370,7 @@ impl Engine {
     /// When there is no such image.
     pub fn inspect_image(&self, text: &str) -> Result<Value, StoreError> {
         let (named, image) = self.image(text)?;
-        let names = self.names_of(&named.descriptor)?;
+        let names = Self::given_names(&self.names_of(&named.descriptor)?);
         let tags: Vec<String> = names.iter().map(Reference::familiar).collect();
         let digests: BTreeSet<String> = names
             .iter()

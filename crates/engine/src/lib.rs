@@ -40,6 +40,7 @@ mod mount_points;
 pub mod networks;
 pub mod options;
 pub mod pack;
+pub mod prune;
 pub mod pull;
 pub mod record;
 mod request;

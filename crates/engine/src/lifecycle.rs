@@ -135,7 +135,7 @@ pub(crate) fn start_help(error: &StartError) -> Option<String> {
     if text.contains("overlaps a route") || text.contains("every subnet") {
         return Some("`coil network create --subnet` makes a network with addresses that are free".into());
     }
-    if text.contains("in use") {
+    if text.contains("in use") || text.contains("already allocated") {
         return Some("stop what listens there, or publish another port: -p PORT:CONTAINER_PORT".into());
     }
     None

@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 
 use super::inspect::Kind;
 use super::{
-    attach, commit, cp, create, diff, exec, export, inspect, kill, logs, pause, port, ps, rename, restart,
-    rm, run, start, stats, stop, top, update, wait,
+    attach, commit, cp, create, diff, exec, export, inspect, kill, logs, pause, port, prune, ps, rename,
+    restart, rm, run, start, stats, stop, top, update, wait,
 };
 use crate::arguments::Command;
 
@@ -47,6 +47,8 @@ enum Verb {
     Pause(pause::Pause),
     /// Show where a container's published ports are reached
     Port(port::Port),
+    /// Remove all containers that don't run
+    Prune(prune::Containers),
     /// Give a container another name
     Rename(rename::Rename),
     /// Stop containers and start them again
@@ -89,6 +91,7 @@ impl Group {
             Verb::Ls(ps) => Command::Ps(ps),
             Verb::Pause(pause) => Command::Pause(pause),
             Verb::Port(port) => Command::Port(port),
+            Verb::Prune(prune) => Command::ContainerPrune(prune),
             Verb::Rename(rename) => Command::Rename(rename),
             Verb::Restart(restart) => Command::Restart(restart),
             Verb::Rm(rm) => Command::Rm(rm),

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::inspect::Kind;
-use super::{build, history, images, import, inspect, load, pull, rmi, save, tag};
+use super::{build, history, images, import, inspect, load, prune, pull, rmi, save, tag};
 use crate::arguments::Command;
 
 /// Arguments of `coil image`.
@@ -32,6 +32,8 @@ enum Verb {
     Load(load::Load),
     /// Write images as an archive
     Save(save::Save),
+    /// Remove images that nobody uses
+    Prune(prune::Images),
     /// Get an image from a registry
     Pull(pull::Pull),
     /// Remove images
@@ -52,6 +54,7 @@ impl Group {
             Verb::Save(save) => Command::Save(save),
             Verb::Inspect(inspect) => Command::Inspect(inspect.only(Kind::Image)),
             Verb::Ls(images) => Command::Images(images),
+            Verb::Prune(prune) => Command::ImagePrune(prune),
             Verb::Pull(pull) => Command::Pull(pull),
             Verb::Rm(rmi) => Command::Rmi(rmi),
             Verb::Tag(tag) => Command::Tag(tag),

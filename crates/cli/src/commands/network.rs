@@ -1,16 +1,17 @@
 //! `coil network`: networks that containers share, where they find each other by name.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, Write as _};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use coil_engine::Engine;
 use coil_engine::networks::{CreateNetwork, NetworkRecord, NetworkWish, NetworksError, hardware};
+use coil_engine::prune::has_label;
 use serde_json::{Value, json};
 
 use crate::environment_flags as flags;
 use crate::output;
+use crate::prune_flags::{PruneFlags, labels_in_words, show_removed};
 use crate::report::Failure;
 use crate::settings::Settings;
 use crate::table::short_id;
@@ -142,12 +143,8 @@ struct Rm {
 
 #[derive(Debug, Args)]
 struct Prune {
-    /// Don't ask
-    #[arg(short, long)]
-    force: bool,
-    /// Remove those alone: label=, label!=, until=
-    #[arg(long = "filter", value_name = "FILTER")]
-    filters: Vec<String>,
+    #[command(flatten)]
+    flags: PruneFlags,
 }
 
 #[derive(Debug, Args)]
@@ -237,11 +234,6 @@ impl Create {
 
 /// A network as a row of a list.
 fn row(record: &NetworkRecord, no_trunc: bool) -> Value {
-    let labels: Vec<String> = record
-        .labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
     let created = Duration::new(record.created.0, record.created.1);
     json!({
         "CreatedAt": super::ps::docker_time(created),
@@ -250,18 +242,10 @@ fn row(record: &NetworkRecord, no_trunc: bool) -> Value {
         "IPv4": "true",
         "IPv6": record.subnet6.is_some().to_string(),
         "Internal": record.internal.to_string(),
-        "Labels": labels.join(","),
+        "Labels": labels_in_words(&record.labels),
         "Name": record.name,
         "Scope": "local",
     })
-}
-
-/// Whether a label is there, with its value where one is named.
-fn has_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
-    match wanted.split_once('=') {
-        Some((key, value)) => labels.get(key).is_some_and(|label| label == value),
-        None => labels.contains_key(wanted),
-    }
 }
 
 fn bad_filter(filter: &str, known: &str) -> Failure {
@@ -320,94 +304,21 @@ impl Ls {
 
 impl Inspect {
     fn run(self, engine: &Engine, settings: &Settings) -> Result<i32, Failure> {
-        let format = Format::of_objects(self.format.as_deref(), "")?;
-        let (mut found, mut failures) = (Vec::new(), Vec::new());
-        for name in &self.names {
-            match engine.network(name) {
-                Ok(record) => found.push(engine.inspect_network(&record)),
-                Err(error) => failures.push(Failure::from(error)),
-            }
-        }
-        format.objects(&found)?;
-        for failure in &failures {
-            failure.show(Some(settings.root()));
-        }
-        Ok(i32::from(!failures.is_empty()))
+        super::inspect_each(self.format.as_deref(), &self.names, settings, |name| {
+            Ok(engine.inspect_network(&engine.network(name)?))
+        })
     }
 }
-
-const PRUNE_FILTERS: &str = "label=, label!= and until=";
 
 impl Prune {
     fn run(self, engine: &Engine) -> Result<i32, Failure> {
-        let mut networks: Vec<NetworkRecord> = engine
-            .networks()
-            .into_iter()
-            .filter(|network| engine.is_dangling(network))
-            .collect();
-        for filter in &self.filters {
-            if let Some(label) = filter.strip_prefix("label!=") {
-                networks.retain(|n| !has_label(&n.labels, label));
-            } else if let Some(label) = filter.strip_prefix("label=") {
-                networks.retain(|n| has_label(&n.labels, label));
-            } else if let Some(until) = filter.strip_prefix("until=") {
-                let until = until_time(until).ok_or_else(|| bad_filter(filter, PRUNE_FILTERS))?;
-                networks.retain(|n| n.created.0 < until.as_secs());
-            } else {
-                return Err(bad_filter(filter, PRUNE_FILTERS));
-            }
-        }
-        if !self.force
-            && !agreed("WARNING! This will remove all custom networks not used by at least one container.")
-        {
-            return Ok(0);
-        }
-        let mut removed = Vec::new();
-        for network in networks {
-            match engine.remove_network(&network.id) {
-                Ok(name) => removed.push(name),
-                // Somebody was quicker, one way or the other.
-                Err(NetworksError::InUse { .. } | NetworksError::Missing(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if !removed.is_empty() {
-            output::line("Deleted Networks:");
-            removed.iter().for_each(|name| output::line(name));
-            output::line("");
+        let filters = self.flags.filters(true, &[])?;
+        let warning = "WARNING! This will remove all custom networks not used by at least one container.";
+        if self.flags.agreed(warning) {
+            show_removed("Deleted Networks:", &engine.prune_networks(&filters.common)?);
         }
         Ok(0)
     }
-}
-
-/// Asks on the terminal; anything but yes is no.
-fn agreed(warning: &str) -> bool {
-    output::print(&format!("{warning}\nAre you sure you want to continue? [y/N] "));
-    output::flush();
-    let _ = io::stdout().flush();
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.is_ok() && ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())
-}
-
-/// A time as a filter says it: RFC 3339, seconds since 1970, or how long ago (`24h`, `10m`).
-fn until_time(text: &str) -> Option<Duration> {
-    if let Some(time) = coil_oci::timestamp::parse(text) {
-        return Some(time);
-    }
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let unit = match text.chars().last()? {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        _ => return None,
-    };
-    let count: u64 = text[..text.len() - 1].parse().ok()?;
-    let ago = Duration::from_secs(count.checked_mul(unit)?);
-    Some(coil_engine::clock::now().saturating_sub(ago))
 }
 
 impl Connect {
@@ -448,31 +359,6 @@ impl Disconnect {
         match engine.disconnect_network(&self.network, &self.container) {
             Err(NetworksError::Container(_)) if self.force => Ok(0),
             other => other.map(|()| 0).map_err(Failure::from),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_of_filters() {
-        assert_eq!(until_time("1700000000"), Some(Duration::from_secs(1_700_000_000)));
-        assert_eq!(until_time("1970-01-01T00:01:00Z"), Some(Duration::from_secs(60)));
-        let ago = until_time("2h").expect("a time");
-        let now = coil_engine::clock::now();
-        assert!(now.saturating_sub(ago).as_secs().abs_diff(7200) < 60);
-        for text in ["", "yesterday", "5y", "h"] {
-            assert_eq!(until_time(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn labels_are_found_with_and_without_values() {
-        let labels = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
-        for (wanted, there) in [("a", true), ("a=1", true), ("a=2", false), ("b", false)] {
-            assert_eq!(has_label(&labels, wanted), there, "{wanted}");
         }
     }
 }

@@ -162,7 +162,7 @@ impl Ps {
 }
 
 /// A program and its arguments; quotes stand around those with blanks.
-fn command_line(args: &[String]) -> String {
+pub fn command_line(args: &[String]) -> String {
     let mut words = args.iter();
     let mut line = words.next().cloned().unwrap_or_default();
     for word in words {
@@ -187,7 +187,8 @@ pub fn docker_time(time: Duration) -> String {
     format!("{} {} +0000 UTC", &text[..10], &text[11..19])
 }
 
-fn status(container: &Container, now: Duration) -> String {
+/// What a container does, and since when.
+pub fn status(container: &Container, now: Duration) -> String {
     let state = &container.state;
     let since =
         |text: &str| coil_oci::timestamp::parse(text).map(|time| clock::in_words(now.saturating_sub(time)));
@@ -213,7 +214,8 @@ fn status(container: &Container, now: Duration) -> String {
     }
 }
 
-fn ports(container: &Container) -> String {
+/// Its published and exposed ports in one line.
+pub fn ports(container: &Container) -> String {
     if !container.is_running() {
         return String::new();
     }

@@ -18,10 +18,14 @@ pub struct System {
 enum SystemCommand {
     /// Start the containers whose restart policy says so, after the machine has started
     Boot(Boot),
+    /// Show what lies on the disk
+    Df(super::df::Df),
     /// Show what happens to containers, images, networks and volumes
     Events(super::events::Events),
     /// Show what coil works with on this machine
     Info(super::info::Info),
+    /// Remove what nobody uses: containers, networks, images, the build cache
+    Prune(super::prune::Everything),
 }
 
 impl System {
@@ -29,6 +33,8 @@ impl System {
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         match self.command {
             SystemCommand::Boot(boot) => boot.run(settings),
+            SystemCommand::Df(df) => df.run(settings),
+            SystemCommand::Prune(prune) => prune.run(settings),
             SystemCommand::Events(events) => events.run(settings),
             SystemCommand::Info(info) => info.run(settings),
         }

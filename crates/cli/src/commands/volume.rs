@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 use coil_engine::Engine;
+use coil_engine::prune::has_label;
 use coil_engine::volumes::{DRIVER, VolumeError, VolumeRecord, VolumeRequest};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::confirmation::agreed;
 use crate::output;
-use crate::quantity::human_size;
+use crate::prune_flags::{PruneFlags, labels_in_words, show_reclaimed, show_removed, truth};
 use crate::report::Failure;
 use crate::settings::Settings;
-use crate::template::{Columns, Format};
+use crate::template::{Columns, Format, Row};
 use crate::{environment_flags as flags, list_filters};
 
 /// Arguments of `coil volume`.
@@ -92,12 +92,8 @@ struct Prune {
     /// Remove those with names too
     #[arg(short, long)]
     all: bool,
-    /// Don't ask
-    #[arg(short, long)]
-    force: bool,
-    /// Remove those alone: label=, label!=, all=true
-    #[arg(long = "filter", value_name = "FILTER")]
-    filters: Vec<String>,
+    #[command(flatten)]
+    flags: PruneFlags,
 }
 
 impl Volume {
@@ -141,23 +137,6 @@ impl Create {
         })?;
         output::line(&made.name);
         Ok(0)
-    }
-}
-
-/// Whether a label is there, with its value where one is named.
-pub fn has_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
-    match wanted.split_once('=') {
-        Some((key, value)) => labels.get(key).is_some_and(|label| label == value),
-        None => labels.contains_key(wanted),
-    }
-}
-
-/// A filter's word for yes or no.
-fn truth(name: &str, value: &str) -> Result<bool, Failure> {
-    match value {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => Err(Failure::new(format!("invalid filter '{name}={value}'")).help("give true or false")),
     }
 }
 
@@ -212,24 +191,20 @@ impl Ls {
             volumes.iter().for_each(|volume| output::line(&volume.name));
             return Ok(0);
         }
-        let row = |volume: &VolumeRecord| -> Value {
-            let labels: Vec<String> = volume
-                .labels
-                .iter()
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect();
-            json!({
+        let row = |volume: &VolumeRecord| -> Row {
+            let row = json!({
                 "Availability": "N/A",
                 "Driver": DRIVER,
                 "Group": "N/A",
-                "Labels": labels.join(","),
+                "Labels": labels_in_words(&volume.labels),
                 "Links": "N/A",
                 "Mountpoint": engine.volume_data(&volume.name),
                 "Name": volume.name,
                 "Scope": "local",
                 "Size": "N/A",
                 "Status": "N/A",
-            })
+            });
+            Row::from(row).labelled(volume.labels.clone())
         };
         format.list(&COLUMNS, volumes.iter().map(row))?;
         Ok(0)
@@ -238,85 +213,28 @@ impl Ls {
 
 impl Inspect {
     fn run(self, engine: &Engine, settings: &Settings) -> Result<i32, Failure> {
-        let format = Format::of_objects(self.format.as_deref(), "")?;
-        let (mut found, mut failures) = (Vec::new(), Vec::new());
-        for name in &self.names {
-            match engine.volume(name) {
-                Ok(record) => found.push(engine.inspect_volume(&record)),
-                Err(error) => failures.push(Failure::from(error)),
-            }
-        }
-        format.objects(&found)?;
-        for failure in &failures {
-            failure.show(Some(settings.root()));
-        }
-        Ok(i32::from(!failures.is_empty()))
+        super::inspect_each(self.format.as_deref(), &self.names, settings, |name| {
+            Ok(engine.inspect_volume(&engine.volume(name)?))
+        })
     }
 }
 
 impl Prune {
     fn run(self, engine: &Engine) -> Result<i32, Failure> {
+        let filters = self.flags.filters(false, &["all"])?;
         let mut all = self.all;
-        let mut wanted: Vec<(bool, String)> = Vec::new();
-        for (name, value) in list_filters::pairs(&self.filters)? {
-            match name.as_str() {
-                "label" => wanted.push((true, value)),
-                "label!" => wanted.push((false, value)),
-                "all" => all |= truth("all", &value)?,
-                other => return Err(unknown_filter(other, "label=, label!= and all=true")),
-            }
+        for (name, value) in &filters.others {
+            all |= truth(name, value)?;
         }
         let warning = match all {
             true => "WARNING! This will remove all local volumes not used by at least one container.",
             false => "WARNING! This will remove anonymous local volumes not used by at least one container.",
         };
-        if !self.force && !agreed(warning) {
-            return Ok(0);
+        if self.flags.agreed(warning) {
+            let pruned = engine.prune_volumes(all, &filters.common)?;
+            show_removed("Deleted Volumes:", &pruned.removed);
+            show_reclaimed(pruned.bytes);
         }
-        let (removed, bytes) = prune(engine, all, &|volume| {
-            wanted
-                .iter()
-                .all(|(has, label)| has_label(&volume.labels, label) == *has)
-        })?;
-        show("Deleted Volumes:", &removed, bytes);
         Ok(0)
     }
-}
-
-/// Removes the volumes that no container has; gives their names and sizes.
-///
-/// # Errors
-/// What the disk gives.
-pub fn prune(
-    engine: &Engine,
-    all: bool,
-    wanted: &dyn Fn(&VolumeRecord) -> bool,
-) -> Result<(Vec<String>, u64), VolumeError> {
-    let (mut removed, mut bytes) = (Vec::new(), 0);
-    for volume in engine.volumes() {
-        if !(all || volume.anonymous) || !wanted(&volume) {
-            continue;
-        }
-        let size = engine.volume_size(&volume);
-        match engine.remove_volume(&volume.name, false) {
-            Ok(()) => {
-                removed.push(volume.name);
-                bytes += size;
-            }
-            // Somebody has it, or was quicker.
-            Err(VolumeError::InUse { .. } | VolumeError::Missing(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((removed, bytes))
-}
-
-/// What went, and how much room that gave.
-pub fn show(title: &str, removed: &[String], bytes: u64) {
-    if !removed.is_empty() {
-        output::line(title);
-        removed.iter().for_each(|name| output::line(name));
-        output::line("");
-    }
-    output::line(&format!("Total reclaimed space: {}", human_size(bytes)));
 }
