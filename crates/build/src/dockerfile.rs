@@ -3,11 +3,14 @@
 //! A step's result is a list of layers. It is found again by what it was made from: the layers below, what the instruction
 //! says, and the content that it reads. Steps run through the [`Executor`]; nothing of the host that they see is written.
 
+mod agents;
 mod bases;
 mod copy_plan;
 mod copying;
+mod debugging;
 mod error;
 mod exporting;
+mod git;
 mod instructions;
 mod lowering;
 mod ownership;
@@ -29,8 +32,9 @@ use coil_store::Store;
 
 pub use coil_dockerfile::ignore::patterns as ignore_patterns;
 pub use error::{BuildError, FailedStep};
+pub use git::{Git, GitError, GitSource, is_git, missing as git_is_missing};
 
-use crate::executor::{Executor, StepBind, StepNetwork};
+use crate::executor::{Executor, Step, StepBind, StepNetwork};
 
 /// What is to be built.
 #[derive(Debug, Clone)]
@@ -53,6 +57,8 @@ pub struct BuildRequest {
     pub labels: BTreeMap<String, String>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Sockets of agents by id.
+    pub agents: BTreeMap<String, PathBuf>,
     /// The platform of the image.
     pub arch: Arch,
     /// Whether no step is taken from the cache.
@@ -71,6 +77,20 @@ pub struct BuildRequest {
     pub process_limits: Vec<(String, u64, u64)>,
     /// `SOURCE_DATE_EPOCH`: the time of everything that is made, in seconds since 1970.
     pub epoch: Option<u64>,
+    /// What becomes of the times of files in layers.
+    pub times: FileTimes,
+}
+
+/// What becomes of the times of files in new layers, where there is an `epoch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FileTimes {
+    /// They stay.
+    #[default]
+    Kept,
+    /// None is later than the epoch (BuildKit's `rewrite-timestamp`).
+    NoLater,
+    /// The same, and files of contexts have the epoch: a checkout's times don't count.
+    Settled,
 }
 
 /// Another context.
@@ -97,6 +117,8 @@ pub struct Builder<'a> {
     pub store: &'a Store,
     /// The way to the network, for `ADD` of addresses.
     pub fetcher: &'a Fetcher,
+    /// What git repositories are fetched with, where it is installed.
+    pub git: Option<Git>,
     /// Image registries; none where only the store is asked.
     pub registries: Option<&'a Registries<'a>>,
     /// Runs steps; none where no container can be made.
@@ -105,6 +127,8 @@ pub struct Builder<'a> {
     pub downloads: &'a dyn Progress,
     /// Who is told of steps.
     pub events: &'a dyn BuildEvents,
+    /// Who looks into a step that failed.
+    pub debugger: Option<&'a dyn Debugger>,
     /// What steps see of the host.
     pub host: HostView,
     /// A folder in memory for secrets; made when one is used.
@@ -130,6 +154,8 @@ pub struct Built {
 
 /// Who is told what a build does. Steps are known by their number, counted from 1.
 pub trait BuildEvents: Sync {
+    /// There are so many steps.
+    fn planned(&self, steps: usize);
     /// A step begins.
     fn begin(&self, step: usize, name: &str);
     /// A step was found in the cache.
@@ -139,9 +165,15 @@ pub trait BuildEvents: Sync {
     /// A step is done.
     fn done(&self, step: usize);
     /// A step failed.
-    fn failed(&self, step: usize, why: &str);
+    fn failed(&self, step: usize, name: &str, why: &str);
     /// Something that the user should know.
     fn note(&self, text: &str);
+}
+
+/// Looks into a step that failed, before anything of it is removed.
+pub trait Debugger: Sync {
+    /// The step as it was run: its folder with what it wrote, its mounts and its secrets are there until this returns.
+    fn failed(&self, step: &Step, why: &FailedStep);
 }
 
 /// Tells nobody.
@@ -149,10 +181,11 @@ pub trait BuildEvents: Sync {
 pub struct NoEvents;
 
 impl BuildEvents for NoEvents {
+    fn planned(&self, _steps: usize) {}
     fn begin(&self, _step: usize, _name: &str) {}
     fn cached(&self, _step: usize, _name: &str) {}
     fn output(&self, _step: usize, _bytes: &[u8]) {}
     fn done(&self, _step: usize) {}
-    fn failed(&self, _step: usize, _why: &str) {}
+    fn failed(&self, _step: usize, _name: &str, _why: &str) {}
     fn note(&self, _text: &str) {}
 }

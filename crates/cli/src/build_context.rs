@@ -1,10 +1,12 @@
-//! Where a build's files come from: a folder, a tar, standard input; and its Dockerfile and ignore file.
+//! Where a build's files come from: a folder, a tar, standard input, an address, a git repository; and its Dockerfile and
+//! ignore file.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use coil_build::dockerfile::ignore_patterns;
+use coil_build::dockerfile::{Git, GitError, GitSource, git_is_missing, ignore_patterns, is_git};
+use coil_fetch::{Download, Fetcher, Progress, redact_url};
 use coil_store::{Ownership, Store, archive_stream, unpack_archive};
 
 use crate::report::Failure;
@@ -23,9 +25,24 @@ pub struct Context {
     _unpacked: Option<Unpacked>,
 }
 
-struct Unpacked {
+/// A folder that goes with its build.
+pub struct Unpacked {
     store: Store,
     folder: PathBuf,
+}
+
+/// What contexts are fetched with.
+pub struct Sources<'a> {
+    /// Where they are kept while they are used.
+    pub store: &'a Store,
+    /// The way to the network.
+    pub fetcher: &'a Fetcher,
+    /// Who is told of downloads.
+    pub progress: &'a dyn Progress,
+    /// Git, where it is installed.
+    pub git: Option<Git>,
+    /// Whether `.git` stays in contexts.
+    pub keeps_git: bool,
 }
 
 impl Drop for Unpacked {
@@ -41,32 +58,29 @@ const LARGEST: u64 = 16 << 20;
 ///
 /// # Errors
 /// When there is none, or a link leads out of it.
-pub fn find(store: &Store, place: &str, file: Option<&str>) -> Result<Context, Failure> {
+pub fn find(sources: &Sources<'_>, place: &str, file: Option<&str>) -> Result<Context, Failure> {
+    let store = sources.store;
     if place == "-" && file == Some("-") {
         return Err(Failure::new(
             "invalid argument: can't use stdin for both build context and dockerfile",
         ));
     }
-    if place.contains("://") || place.starts_with("git@") || place.starts_with("github.com/") {
-        return Err(
-            Failure::new(format!("the context {place} cannot be fetched by coil yet"))
-                .help("clone it, and give the folder: git clone URL && coil build FOLDER"),
-        );
-    }
-    let (folder, unpacked) = match place {
-        "-" => match from_input(store)? {
-            Input::Dockerfile(text) => {
-                return Ok(Context {
-                    folder: None,
-                    text,
-                    name: "Dockerfile".into(),
-                    ignored: (Vec::new(), ".dockerignore".into()),
-                    _unpacked: None,
-                });
-            }
-            Input::Files(unpacked) => (unpacked.folder.clone(), Some(unpacked)),
-        },
-        place => (PathBuf::from(place), None),
+    let input = match place {
+        "-" => Some(from_input(store)?),
+        place => sources.remote(place)?,
+    };
+    let (folder, unpacked) = match input {
+        Some(Input::Text(text)) => {
+            return Ok(Context {
+                folder: None,
+                text,
+                name: "Dockerfile".into(),
+                ignored: (Vec::new(), ".dockerignore".into()),
+                _unpacked: None,
+            });
+        }
+        Some(Input::Files(folder, unpacked)) => (folder, Some(unpacked)),
+        None => (PathBuf::from(place), None),
     };
     let found = fs::metadata(&folder);
     match &found {
@@ -179,9 +193,94 @@ fn ignore_file(folder: &Path, dockerfile: Option<&Path>) -> Result<(Vec<String>,
     Ok((Vec::new(), ".dockerignore".into()))
 }
 
+/// What is not a folder of the user's.
 enum Input {
-    Dockerfile(String),
-    Files(Unpacked),
+    Text(String),
+    /// The folder that is meant, in one that goes with the build.
+    Files(PathBuf, Unpacked),
+}
+
+/// A repository of a hosting service by its short name.
+fn whole_address(place: &str) -> String {
+    match place.starts_with("github.com/") {
+        true => format!("https://{place}"),
+        false => place.to_owned(),
+    }
+}
+
+impl Sources<'_> {
+    /// Fetches what is elsewhere; none for a path of this machine.
+    fn remote(&self, place: &str) -> Result<Option<Input>, Failure> {
+        let address = whole_address(place);
+        if is_git(&address) || place.starts_with("github.com/") {
+            return self.repository(&address).map(Some);
+        }
+        if place.starts_with("http://") || place.starts_with("https://") {
+            return self.address(place).map(Some);
+        }
+        if let Some((scheme, _)) = place.split_once("://") {
+            return Err(Failure::new(format!(
+                "the context {place} cannot be fetched: {scheme}:// is unknown"
+            ))
+            .help("give a folder, a tar, -, an address of a tar or Dockerfile, or a git repository"));
+        }
+        Ok(None)
+    }
+
+    /// A context of its own name: a folder, an image, an address or a repository.
+    ///
+    /// # Errors
+    /// When it can't be had.
+    pub fn named(&self, place: &str) -> Result<(PathBuf, Option<Unpacked>), Failure> {
+        match self.remote(place)? {
+            Some(Input::Files(folder, unpacked)) => Ok((folder, Some(unpacked))),
+            Some(Input::Text(_)) => Err(Failure::new(format!(
+                "the context {place} is neither a tar nor a repository"
+            ))
+            .help("ADD gets a single file from an address")),
+            None => Ok((PathBuf::from(place), None)),
+        }
+    }
+
+    fn repository(&self, address: &str) -> Result<Input, Failure> {
+        let told = |error: GitError| Failure::new(&error).maybe_help(error.help);
+        let mut source = GitSource::parse(address).map_err(told)?;
+        source.keeps_git = source.keeps_git.or(Some(self.keeps_git));
+        let git = self
+            .git
+            .as_ref()
+            .ok_or_else(|| told(git_is_missing(&source.url)))?;
+        let folder = self
+            .store
+            .temp_path()
+            .map_err(|error| Failure::new(format!("a temporary folder cannot be made: {error}")))?;
+        let unpacked = Unpacked {
+            store: self.store.clone(),
+            folder,
+        };
+        self.progress
+            .note(&format!("fetching {}", redact_url(&source.url)));
+        let (_, root) = git.checkout(&source, &unpacked.folder).map_err(told)?;
+        Ok(Input::Files(root, unpacked))
+    }
+
+    fn address(&self, url: &str) -> Result<Input, Failure> {
+        let failed = |error: io::Error| Failure::new(format!("{} cannot be read: {error}", redact_url(url)));
+        let place = self.store.temp_path().map_err(failed)?;
+        let request = Download {
+            url: url.to_owned(),
+            dest: place.clone(),
+            id: redact_url(url),
+            size: None,
+            sha256: None,
+        };
+        self.fetcher
+            .download(&request, self.progress)
+            .map_err(|error| Failure::of(&error).help(error.help()))?;
+        let read = tar_or_text(self.store, &place, &redact_url(url));
+        let _ = fs::remove_file(&place);
+        read
+    }
 }
 
 /// Standard input: a Dockerfile, or a tar of a context.
@@ -194,14 +293,23 @@ fn from_input(store: &Store) -> Result<Input, Failure> {
     };
     let read = copy()
         .map_err(failed)
-        .and_then(|()| match archive_stream(&place).map_err(failed)? {
-            Some(_) => unpack_file(store, &place).map(Input::Files),
-            None => fs::read_to_string(&place)
-                .map(Input::Dockerfile)
-                .map_err(|_| Failure::new("standard input is neither a Dockerfile nor a tar")),
-        });
+        .and_then(|()| tar_or_text(store, &place, "standard input"));
     let _ = fs::remove_file(&place);
     read
+}
+
+fn tar_or_text(store: &Store, file: &Path, name: &str) -> Result<Input, Failure> {
+    let failed = |error: io::Error| Failure::new(format!("{name} cannot be read: {error}"));
+    match archive_stream(file).map_err(failed)? {
+        Some(_) => {
+            let unpacked = unpack_file(store, file)?;
+            Ok(Input::Files(unpacked.folder.clone(), unpacked))
+        }
+        None => fs::read_to_string(file).map(Input::Text).map_err(|_| {
+            Failure::new(format!("{name} is neither a Dockerfile nor a tar"))
+                .help("a context is a tar, plain or compressed with gzip, xz, zstd or bzip2")
+        }),
+    }
 }
 
 fn unpack_file(store: &Store, file: &Path) -> Result<Unpacked, Failure> {

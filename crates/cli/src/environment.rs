@@ -84,6 +84,12 @@ impl Environment {
         self.path("HOME")
     }
 
+    /// A program's path, where it is installed.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        let mut places = self.search_path().into_iter().map(|folder| folder.join(name));
+        places.find(|place| place.is_file())
+    }
+
     /// Where programs are looked for.
     pub fn search_path(&self) -> Vec<PathBuf> {
         let folders = self

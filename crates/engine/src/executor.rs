@@ -14,7 +14,7 @@ use coil_build::executor::{Executor, Step, StepEnd, StepError, StepNetwork, Step
 use coil_oci::Arch;
 use coil_runtime::capabilities::{self, Capability};
 use coil_runtime::cgroup;
-use coil_runtime::control::Message;
+use coil_runtime::control::{Client, Message};
 use coil_runtime::network::{NameSettings, NetworkSpec};
 use coil_runtime::spec::{ContainerSpec, IdMap, Limits, Mount, MountKind, Rlimit, Writable};
 use coil_runtime::{StartError, start, user};
@@ -27,7 +27,7 @@ const STEPS: &str = "steps";
 /// Held locked by who runs the step.
 const OWNER: &str = "owner";
 /// The host name inside, the same for every build.
-const HOSTNAME: &str = "build";
+const HOSTNAME: &str = "buildkitsandbox";
 /// What a Docker build may do besides a container of ours: make nodes, ping, write to the audit log.
 const OF_BUILDS: [Capability; 3] = [Capability::Mknod, Capability::NetRaw, Capability::AuditWrite];
 
@@ -64,14 +64,64 @@ impl Executor for Engine {
     }
 
     fn run(&self, step: &Step, output: &mut (dyn FnMut(&[u8]) + Send)) -> Result<StepEnd, StepError> {
+        self.in_step(step, |_| {}, &mut |client| read_to_end(client, output))
+    }
+}
+
+/// Takes what a step prints, until it ends.
+fn read_to_end(client: &Client, output: &mut (dyn FnMut(&[u8]) + Send)) -> Result<StepEnd, StepError> {
+    loop {
+        match client.next() {
+            Ok(Some(Message::Output(bytes) | Message::Errors(bytes))) => output(&bytes),
+            Ok(Some(Message::Notice(_))) => {}
+            Ok(Some(Message::Exited(exit))) => {
+                return Ok(StepEnd {
+                    code: exit.code,
+                    out_of_memory: exit.oom_killed,
+                });
+            }
+            Ok(None) | Err(_) => return Err(StepError::Lost),
+        }
+    }
+}
+
+/// Stays with a step that somebody types into; gives its end.
+type Stay<'a> = dyn FnMut(&Client) -> Result<StepEnd, StepError> + 'a;
+
+impl Engine {
+    /// Runs a step that somebody types into: with a terminal of this size, or with plain input.
+    ///
+    /// # Errors
+    /// See [`StepError`], and what `stay` gives.
+    pub fn open_step(
+        &self,
+        step: &Step,
+        terminal: Option<(u16, u16)>,
+        stay: &mut Stay<'_>,
+    ) -> Result<StepEnd, StepError> {
+        let adjust = |spec: &mut ContainerSpec| {
+            spec.stdin_open = true;
+            spec.terminal = terminal.is_some();
+            spec.init_tty_size = terminal;
+        };
+        self.in_step(step, adjust, stay)
+    }
+
+    fn in_step(
+        &self,
+        step: &Step,
+        adjust: impl FnOnce(&mut ContainerSpec),
+        stay: &mut Stay<'_>,
+    ) -> Result<StepEnd, StepError> {
         if let Some(reason) = self.refusal(step.arch) {
             return Err(StepError::Refused(reason));
         }
         self.sweep_steps();
         let place = self.step_place()?;
-        let spec = self.step_spec(step, &place)?;
+        let mut spec = self.step_spec(step, &place)?;
+        adjust(&mut spec);
         let points = MountPoints::before(step);
-        let ended = self.run_step(&spec, &place, output);
+        let ended = self.run_step(&spec, &place, stay);
         points.clear(&step.upper);
         if let Some(own) = &spec.writable {
             let _ = self.store.remove_folder(&own.work);
@@ -79,30 +129,16 @@ impl Executor for Engine {
         let _ = self.store.remove_folder(&place.folder);
         ended
     }
-}
 
-impl Engine {
     fn run_step(
         &self,
         spec: &ContainerSpec,
         place: &Place,
-        output: &mut (dyn FnMut(&[u8]) + Send),
+        stay: &mut Stay<'_>,
     ) -> Result<StepEnd, StepError> {
         let started = start(&self.options.program, spec, true).map_err(start_error)?;
         let client = started.client.ok_or(StepError::Lost)?;
-        let end = loop {
-            match client.next() {
-                Ok(Some(Message::Output(bytes) | Message::Errors(bytes))) => output(&bytes),
-                Ok(Some(Message::Notice(_))) => {}
-                Ok(Some(Message::Exited(exit))) => {
-                    break Ok(StepEnd {
-                        code: exit.code,
-                        out_of_memory: exit.oom_killed,
-                    });
-                }
-                Ok(None) | Err(_) => break Err(StepError::Lost),
-            }
-        };
+        let end = stay(&client);
         drop(client);
         // The monitor tells the end before it clears up; what comes next may use the same folder.
         let until = Instant::now() + Duration::from_secs(10);
@@ -199,6 +235,10 @@ impl Engine {
             spec.id_map = IdMap::one(account.user.uid, account.user.gid, uid, gid);
         }
         spec.user = account.user;
+        // The user's own group counts among the others, as in Docker's steps.
+        if self.is_root() && !spec.user.groups.contains(&spec.user.gid) {
+            spec.user.groups.insert(0, spec.user.gid);
+        }
         spec.capabilities = match step.privileges {
             StepPrivileges::Docker => capabilities::DEFAULT.into_iter().chain(OF_BUILDS).collect(),
             StepPrivileges::Nothing => Vec::new(),

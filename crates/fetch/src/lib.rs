@@ -24,7 +24,7 @@ mod progress;
 mod proxy;
 mod tls;
 
-pub use address::{join_url, percent_decode, redact_url};
+pub use address::{base64, join_url, percent_decode, redact_url};
 pub use client::{FetchSettings, Fetcher, LoginSource, Page};
 pub use download::{Download, Downloaded};
 pub use error::FetchError;

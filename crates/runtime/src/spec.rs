@@ -172,7 +172,7 @@ impl ContainerSpec {
             },
             container_dir,
             run_dir,
-            layers,
+            layers: each_once(layers),
             writable: None,
             read_only: false,
             args,
@@ -406,6 +406,17 @@ pub struct Devices {
     pub rules: Vec<DeviceRule>,
     /// Whether everything may be used.
     pub all: bool,
+}
+
+/// Layers without those that come again above: overlayfs takes none twice, and the upper one gives and hides all that the
+/// lower one does.
+fn each_once(layers: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut kept: Vec<PathBuf> = Vec::with_capacity(layers.len());
+    for layer in layers {
+        kept.retain(|below| *below != layer);
+        kept.push(layer);
+    }
+    kept
 }
 
 /// A program of the host, as a device's vendor names it.

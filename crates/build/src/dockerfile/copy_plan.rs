@@ -15,6 +15,7 @@ use super::copying::{CopyOp, Named};
 use super::ownership::{Chmod, OwnerError, owner};
 use super::solving::Solver;
 use super::tree::{Item, Tree, join};
+use super::{BuildError, FileTimes};
 
 impl Solver<'_> {
     /// The entries of the layer, by path.
@@ -36,7 +37,11 @@ impl Solver<'_> {
             chown,
             chmod: op.chmod.as_ref(),
             now: self.time(),
+            foreign: self.time_of_contexts(),
             entries: BTreeMap::new(),
+            made: Chmod::of_new_folder(op.chmod.as_ref()),
+            replaces: false,
+            turn: 0,
         };
         for named in all {
             plan.place(op, named).map_err(|error| match error {
@@ -44,6 +49,7 @@ impl Solver<'_> {
                 PlaceError::Text(text) => BuildError::fault(span, text),
             })?;
         }
+        self.no_later(&mut plan.entries);
         Ok(plan.entries)
     }
 
@@ -53,7 +59,28 @@ impl Solver<'_> {
         named: &Named,
         span: Span,
     ) -> Result<BTreeMap<String, Planned>, BuildError> {
-        plain_entries(named, "mounted", span)
+        let mut entries = plain_entries(named, "mounted", span)?;
+        if let Some(time) = self.time_of_contexts().filter(|_| named.is_foreign) {
+            entries
+                .values_mut()
+                .for_each(|planned| planned.entry.mtime = time);
+        }
+        self.no_later(&mut entries);
+        Ok(entries)
+    }
+
+    /// The time that files of contexts get.
+    fn time_of_contexts(&self) -> Option<u64> {
+        self.request
+            .epoch
+            .filter(|_| self.request.times == FileTimes::Settled)
+    }
+
+    fn no_later(&self, entries: &mut BTreeMap<String, Planned>) {
+        if let Some(latest) = self.latest() {
+            let times = entries.values_mut().map(|planned| &mut planned.entry.mtime);
+            times.for_each(|time| *time = latest.min(*time));
+        }
     }
 
     /// The entries of a new folder; those above it as they are.
@@ -68,12 +95,17 @@ impl Solver<'_> {
             chown: Some(owner),
             chmod: None,
             now: self.time(),
+            foreign: None,
             entries: BTreeMap::new(),
+            made: 0o755,
+            replaces: false,
+            turn: 0,
         };
         plan.folder(path).map_err(|error| match error {
             PlaceError::Io(error) => error,
             PlaceError::Text(text) => io::Error::other(text),
         })?;
+        self.no_later(&mut plan.entries);
         Ok(plan.entries)
     }
 
@@ -95,7 +127,11 @@ pub(crate) fn plain_entries(
         chown: None,
         chmod: None,
         now: 0,
+        foreign: None,
         entries: BTreeMap::new(),
+        made: 0o755,
+        replaces: false,
+        turn: 0,
     };
     for found in &named.entries {
         let placed = plan.entry(&join(name, &found.path), &found.item, named.is_foreign);
@@ -155,7 +191,15 @@ struct Plan<'a> {
     chown: Option<(u32, u32)>,
     chmod: Option<&'a Chmod>,
     now: u64,
+    /// The time of what comes from outside, where its own doesn't count.
+    foreign: Option<u64>,
     entries: BTreeMap<String, Planned>,
+    /// The mode of folders that are made.
+    made: u32,
+    /// Whether what is there gives way, a folder to a file as well: archives do that.
+    replaces: bool,
+    /// Which of the named ones it is.
+    turn: usize,
 }
 
 enum PlaceError {
@@ -190,10 +234,18 @@ impl Plan<'_> {
                     "cannot copy to non-directory: /{target}"
                 )));
             }
-            let is_new = folder_there.is_none();
+            self.made = match named.is_unpacked {
+                true => 0o755,
+                false => Chmod::of_new_folder(self.chmod),
+            };
             self.folder(&target)?;
-            if let (Some(chmod), true, Some(planned)) = (self.chmod, is_new, self.entries.get_mut(&target)) {
-                planned.entry.mode = chmod.apply(planned.entry.mode, true);
+            // Of the folder itself only the time is copied.
+            if let (Some(planned), Some(first), false) = (
+                self.entries.get_mut(&target),
+                named.entries.first(),
+                named.is_unpacked,
+            ) {
+                planned.entry.mtime = time_of(&first.item.meta, self.foreign.filter(|_| named.is_foreign));
             }
         } else if op.parents {
             self.folder(&target)?;
@@ -305,7 +357,7 @@ impl Plan<'_> {
             },
             uid,
             gid,
-            mtime: u64::try_from(meta.mtime()).unwrap_or(0),
+            mtime: time_of(meta, self.foreign.filter(|_| is_foreign)),
             xattrs: if is_link {
                 Vec::new()
             } else {
@@ -364,8 +416,10 @@ impl Plan<'_> {
                 } else {
                     (like.meta.uid(), like.meta.gid())
                 };
-                let mtime = u64::try_from(like.meta.mtime()).unwrap_or(0);
-                self.new_folder(path, like.meta.mode() & 0o7777, self.chown.unwrap_or(own), mtime);
+                let mtime = time_of(&like.meta, self.foreign.filter(|_| is_foreign));
+                let own_mode = like.meta.mode() & 0o7777;
+                let mode = self.chmod.map_or(own_mode, |chmod| chmod.apply(own_mode, true));
+                self.new_folder(path, mode, self.chown.unwrap_or(own), mtime);
                 Ok(())
             }
             _ => self.folder(path),

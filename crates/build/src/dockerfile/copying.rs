@@ -11,6 +11,7 @@ use coil_oci::{Digest, Hasher};
 use coil_store::{Ownership, kept_xattrs};
 
 use super::BuildError;
+use super::git::{self, GitError, GitSource, is_git};
 use super::ownership::Chmod;
 use super::solving::Solver;
 use super::tree::{Item, Tree, join};
@@ -36,14 +37,8 @@ pub(crate) enum CopySource {
 impl CopySource {
     /// Reads a source; addresses count for `ADD` alone.
     pub(crate) fn read(text: String, is_add: bool) -> CopySource {
-        let bare = text.split(['#', '?']).next().unwrap_or(&text);
         let is_http = text.starts_with("http://") || text.starts_with("https://");
-        if is_add
-            && ((is_http && bare.ends_with(".git"))
-                || text.starts_with("git@")
-                || text.starts_with("git://")
-                || text.starts_with("ssh://"))
-        {
+        if is_add && is_git(&text) {
             return CopySource::Git(text);
         }
         if is_add && is_http {
@@ -75,6 +70,8 @@ pub(crate) struct CopyOp {
     pub(crate) parents: bool,
     pub(crate) exclude: Vec<String>,
     pub(crate) checksum: Option<String>,
+    /// `--keep-git-dir`.
+    pub(crate) keeps_git: Option<bool>,
     /// Whether archives are unpacked; local ones are where nothing is said.
     pub(crate) unpack: Option<bool>,
 }
@@ -245,13 +242,7 @@ impl Solver<'_> {
                     is_unpacked: false,
                 }),
                 CopySource::Address(url) => all.push(self.address(op, url, span)?),
-                CopySource::Git(url) => {
-                    let text = format!("ADD of the git repository {url} cannot be honoured yet");
-                    return Err(Fault::new(span, text)
-                        .at(url.clone())
-                        .help("clone it beside the Dockerfile, or with RUN git clone")
-                        .into());
-                }
+                CopySource::Git(url) => all.push(self.repository(op, url, &exclude, span)?),
                 CopySource::Path(path) => self.paths(op, tree, path, &exclude, span, &mut all)?,
             }
         }
@@ -356,6 +347,44 @@ impl Solver<'_> {
             _ => "the stage or image that --from names has no such path".to_owned(),
         };
         fault.help(place).into()
+    }
+
+    /// The files of a git repository.
+    fn repository(&self, op: &CopyOp, url: &str, exclude: &Matcher, span: Span) -> Result<Named, BuildError> {
+        let fault = |error: GitError| {
+            let mut fault = Fault::new(span, error.message).at(url);
+            fault.help = error.help;
+            BuildError::from(fault)
+        };
+        let mut source = GitSource::parse(url).map_err(fault)?;
+        source.keeps_git = op.keeps_git.or(source.keeps_git);
+        if op.checksum.is_some() {
+            source.checksum.clone_from(&op.checksum);
+        }
+        let git = self
+            .builder
+            .git
+            .as_ref()
+            .ok_or_else(|| fault(git::missing(url)))?;
+        let doing = || BuildError::io("reading a git repository");
+        let place = self.scratch("git").map_err(doing())?;
+        let (_, root) = git.checkout(&source, &place).map_err(fault)?;
+        let tree = Tree::Folder {
+            root,
+            ignored: Matcher::default(),
+        };
+        let entries = match tree.resolve("", true).map_err(doing())?.1 {
+            Some(item) => gather(&tree, "", item, exclude).map_err(doing())?,
+            None => Vec::new(),
+        };
+        Ok(Named {
+            name: source.name(),
+            parents: Vec::new(),
+            entries,
+            inline: None,
+            is_foreign: true,
+            is_unpacked: false,
+        })
     }
 
     fn address(&self, op: &CopyOp, url: &str, span: Span) -> Result<Named, BuildError> {

@@ -15,11 +15,16 @@ use super::tree::Tree;
 use super::{BuildError, Builder};
 
 impl Builder<'_> {
-    /// Writes an image's files as one tar.
+    /// Writes an image's files as one tar; with an `epoch` that is the time of all of them.
     ///
     /// # Errors
     /// What the disk gives.
-    pub fn write_tar(&self, descriptor: &Descriptor, out: &mut dyn io::Write) -> Result<(), BuildError> {
+    pub fn write_tar(
+        &self,
+        descriptor: &Descriptor,
+        epoch: Option<u64>,
+        out: &mut dyn io::Write,
+    ) -> Result<(), BuildError> {
         let doing = || BuildError::io("writing the image's files");
         let image = self.store.image_of(descriptor)?;
         let mut lower = Vec::new();
@@ -43,21 +48,31 @@ impl Builder<'_> {
             is_foreign: false,
             is_unpacked: false,
         };
-        let planned = plain_entries(&named, "", Span::default())?;
+        let mut planned = plain_entries(&named, "", Span::default())?;
+        if let Some(epoch) = epoch {
+            planned
+                .values_mut()
+                .for_each(|planned| planned.entry.mtime = epoch);
+        }
         let (digest, _) = write_planned(self.store, &planned).map_err(doing())?;
         io::copy(&mut self.store.open_blob(&digest).map_err(doing())?, out).map_err(doing())?;
         Ok(())
     }
 
-    /// Writes an image's files into a folder, as the user who builds.
+    /// Writes an image's files into a folder, as the user who builds; with an `epoch` that is the time of all of them.
     ///
     /// # Errors
     /// What the disk gives.
-    pub fn write_files(&self, descriptor: &Descriptor, folder: &Path) -> Result<(), BuildError> {
+    pub fn write_files(
+        &self,
+        descriptor: &Descriptor,
+        epoch: Option<u64>,
+        folder: &Path,
+    ) -> Result<(), BuildError> {
         let doing = || BuildError::io(format!("writing {}", folder.display()));
         let place = self.store.temp_path().map_err(doing())?;
         let write = || -> Result<(), BuildError> {
-            self.write_tar(descriptor, &mut fs::File::create(&place).map_err(doing())?)?;
+            self.write_tar(descriptor, epoch, &mut fs::File::create(&place).map_err(doing())?)?;
             fs::create_dir_all(folder).map_err(doing())?;
             let mut file = fs::File::open(&place).map_err(doing())?;
             coil_store::unpack_archive(&mut file, folder, Ownership::Unpacker)

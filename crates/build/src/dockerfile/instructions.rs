@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use coil_dockerfile::words::Lexer;
 use coil_dockerfile::{
-    CommandLine, Copying, Fault, Instruction, Located, Mount, MountKind, Run, RunNetwork, RunSecurity, Span,
-    ignore,
+    CommandLine, Copying, Fault, Instruction, Located, Mount, Run, RunNetwork, RunSecurity, Span, ignore,
 };
 use coil_plan::VertexId;
 use serde_json::json;
@@ -67,9 +66,7 @@ impl Lowering<'_> {
                     text.push_str(&format!(" {name}"));
                     if let Some(value) = &value {
                         text.push_str(&format!("={value}"));
-                        if name != "SOURCE_DATE_EPOCH" {
-                            state.set(&name, value);
-                        }
+                        state.set(&name, value);
                     }
                     state.args.push((name, value));
                 }
@@ -290,7 +287,7 @@ impl Lowering<'_> {
         if checksum.is_some()
             && !sources
                 .iter()
-                .all(|source| matches!(source, CopySource::Address(_)))
+                .all(|source| matches!(source, CopySource::Address(_) | CopySource::Git(_)))
         {
             let text = "checksum requires HTTP(S) or Git sources";
             return Err(Fault::new(span, text).at("--checksum").into());
@@ -326,8 +323,9 @@ impl Lowering<'_> {
             chmod,
             link: copying.link,
             parents: copying.parents,
-            exclude,
+            exclude: copying.exclude.clone(),
             checksum,
+            keeps_git: copying.keep_git_dir,
             unpack: if is_add { copying.unpack } else { Some(false) },
         };
         reading.state.history.push((history, true));
@@ -419,13 +417,6 @@ impl Lowering<'_> {
             let fault = |error: String| BuildError::from(Fault::new(span, error).at(text.clone()));
             let mount = Mount::parse(text, &mut |value| word(value).map_err(|error| error.to_string()))
                 .map_err(fault)?;
-            if mount.kind == MountKind::Ssh {
-                let text = "RUN --mount=type=ssh cannot be honoured yet: no agent is forwarded";
-                return Err(Fault::new(span, text)
-                    .at("type=ssh")
-                    .help("give a token with --secret, and RUN --mount=type=secret")
-                    .into());
-            }
             let from = match &mount.from {
                 None => From::Context(None),
                 Some(name) => match self.from(name, reading, span)? {

@@ -11,11 +11,12 @@ use coil_dockerfile::ignore::Matcher;
 use coil_dockerfile::{CacheSharing, Fault, Mount, MountKind, Span};
 use coil_oci::{Arch, Descriptor, Digest, media_type};
 
-use super::BuildError;
+use super::agents::Relay;
 use super::copying::{From, Named, gather};
 use super::error::FailedStep;
 use super::solving::{BuiltLayer, Layers, Solver};
 use super::tree::Tree;
+use super::{BuildError, FileTimes};
 use crate::executor::{Executor, Step, StepBind, StepError, StepNetwork, Tail};
 
 /// How many lines of a failed step are told.
@@ -52,8 +53,9 @@ pub(crate) struct StepMount {
 
 /// What goes when a step is done: folders, files with secrets, and locks.
 #[derive(Default)]
-struct Belongings {
+pub(super) struct Belongings {
     secrets: Vec<PathBuf>,
+    pub(super) relays: Vec<Relay>,
     _locks: Vec<File>,
 }
 
@@ -77,9 +79,6 @@ impl Solver<'_> {
             "{:?} {:?} {:?}\n",
             self.request.hosts, self.request.shared_memory, self.request.process_limits
         ));
-        if let Some(epoch) = self.request.epoch {
-            text.push_str(&format!("epoch {epoch}\n"));
-        }
         for layer in inputs.iter().take(1).flat_map(|layers| layers.iter()) {
             text.push_str(&format!("{}\n", layer.diff_id));
         }
@@ -198,14 +197,29 @@ impl Solver<'_> {
         for mount in &op.mounts {
             self.attach(mount, inputs, span, &mut step, &mut belongings)?;
         }
-        if let Some(epoch) = self.request.epoch {
+        // Programs that know it write no time of their own: Python's compiler for one.
+        if let Some(epoch) = self.request.epoch
+            && self.request.times == FileTimes::Settled
+        {
             step.env
                 .entry("SOURCE_DATE_EPOCH".into())
                 .or_insert_with(|| epoch.to_string());
         }
         self.execute(executor, number, name, &step, span)?;
         drop(belongings);
-        let (digest, size) = self.builder.store.keep_writes(&upper, None)?;
+        // What the kernel's file systems were mounted on stays, as it does in every image.
+        let whole = Tree::layers(
+            std::iter::once(upper.clone())
+                .chain(step.lower.iter().rev().cloned())
+                .rev()
+                .collect(),
+        );
+        for name in ["dev", "proc", "sys"] {
+            if whole.resolve(name, false).map_err(doing())?.1.is_none() {
+                folder(&upper.join(name), 0o755).map_err(doing())?;
+            }
+        }
+        let (digest, size) = self.builder.store.keep_writes(&upper, self.latest())?;
         Ok(BuiltLayer {
             blob: Descriptor::new(media_type::LAYER_TAR, digest.clone(), size),
             diff_id: digest,
@@ -237,15 +251,19 @@ impl Solver<'_> {
         let lines = tail.lines(TAIL);
         let command = step.argv.join(" ");
         let help = help_for(&command, &lines, end.code, end.out_of_memory);
+        let failed = FailedStep {
+            command,
+            code: end.code,
+            out_of_memory: end.out_of_memory,
+            tail: lines,
+            step: name.to_owned(),
+        };
+        if let Some(debugger) = self.builder.debugger {
+            debugger.failed(step, &failed);
+        }
         Err(BuildError::Step {
             span,
-            step: Box::new(FailedStep {
-                command,
-                code: end.code,
-                out_of_memory: end.out_of_memory,
-                tail: lines,
-                step: name.to_owned(),
-            }),
+            step: Box::new(failed),
             help,
         })
     }
@@ -267,7 +285,8 @@ impl Solver<'_> {
             }
             MountKind::Secret => self.attach_secret(mount, span, step, belongings),
             MountKind::Cache => self.attach_cache(mount, inputs, span, step, belongings),
-            MountKind::Bind | MountKind::Ssh => {
+            MountKind::Ssh => self.attach_agent(mount, span, step, belongings),
+            MountKind::Bind => {
                 let source = self.materialised(mount, inputs, span)?;
                 step.binds.push(StepBind {
                     source,
@@ -291,7 +310,8 @@ impl Solver<'_> {
             .content_digest(std::slice::from_ref(&named))
             .map_err(doing())?;
         let entries = self.tree_entries(&named, span)?;
-        let kept = self.remembered("mount", &digest.to_string(), || {
+        let key = format!("{}{digest}", self.times_key());
+        let kept = self.remembered("mount", &key, || {
             let (digest, size) = self.write_entries(&entries).map_err(doing())?;
             Ok(BuiltLayer {
                 blob: Descriptor::new(media_type::LAYER_TAR, digest.clone(), size),

@@ -20,7 +20,7 @@ use super::lowering::{Lowering, Op, PROXY_ARGS, PlannedStep};
 use super::ownership::owner;
 use super::running::SharedLayers;
 use super::tree::{Item, Tree};
-use super::{BuildError, BuildRequest, Builder, Built, NamedContext};
+use super::{BuildError, BuildRequest, Builder, Built, FileTimes, NamedContext};
 use crate::solver::solve;
 
 /// Records of steps; raised when the same step gives other bytes than before.
@@ -82,6 +82,9 @@ impl Builder<'_> {
             lowering.stage(index)?;
         }
         let notes = self.unused(request, &lowering);
+        let steps = lowering.graph.vertices().iter();
+        self.events
+            .planned(steps.filter(|step| !matches!(step.op.op, Op::Scratch)).count());
         let Lowering {
             graph, mut stages, ..
         } = lowering;
@@ -124,7 +127,11 @@ impl Builder<'_> {
                     .min(layers.len());
             layers[below..]
                 .iter()
-                .map(|layer| layer.created.clone())
+                .map(|layer| match request.epoch {
+                    // A layer of an earlier build has another time.
+                    Some(_) => Some(now.clone()),
+                    None => layer.created.clone(),
+                })
                 .collect()
         };
         state.config.history = state.finished_history(&made, &now);
@@ -272,7 +279,7 @@ impl Solver<'_> {
                 Ok(Arc::new(layers))
             }
             Err(error) => {
-                events.failed(step.number, &error.to_string());
+                events.failed(step.number, &vertex.name, &error.to_string());
                 Err(error)
             }
         }
@@ -286,7 +293,7 @@ impl Solver<'_> {
         make: impl FnOnce() -> Result<BuiltLayer, BuildError>,
     ) -> Result<BuiltLayer, BuildError> {
         let (number, name) = (vertex.op.number, &vertex.name);
-        let key = Digest::of(key.as_bytes());
+        let key = Digest::of(format!("{}{key}", self.times_key()).as_bytes());
         if vertex.op.cached
             && let Some(layer) = self.known(key.hex())
         {
@@ -372,7 +379,7 @@ impl Solver<'_> {
             let content = self
                 .content_digest(&all)
                 .map_err(BuildError::io("reading what is copied"))?;
-            let key = format!("{content}\n{}", identity(&entries));
+            let key = format!("{}{content}\n{}", self.times_key(), identity(&entries));
             let make = || self.layer_of(&entries);
             match step.cached {
                 true => self.remembered("copied", &key, make),
@@ -466,6 +473,21 @@ impl Solver<'_> {
     /// Seconds since 1970 of what is made now.
     pub(crate) fn time(&self) -> u64 {
         self.request.epoch.unwrap_or(self.builder.now.as_secs())
+    }
+
+    /// The latest time that a file of a new layer may have.
+    pub(crate) fn latest(&self) -> Option<u64> {
+        self.request
+            .epoch
+            .filter(|_| self.request.times != FileTimes::Kept)
+    }
+
+    /// What times add to the key of a step.
+    pub(crate) fn times_key(&self) -> String {
+        match self.latest() {
+            Some(epoch) => format!("times {:?} {epoch}\n", self.request.times),
+            None => String::new(),
+        }
     }
 
     /// The same as a configuration has it.

@@ -3,21 +3,24 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use coil_build::Output;
-use coil_build::dockerfile::{BuildError, BuildRequest, Builder, Built, NamedContext};
+use coil_build::dockerfile::{
+    BuildError, BuildRequest, Builder, Built, Debugger, FileTimes, Git, NamedContext,
+};
 use coil_build::executor::StepNetwork;
 use coil_engine::Engine;
 use coil_engine::image_build::{BuildTarget, ImageBuildError};
 use coil_fetch::{Fetcher, NoProgress, Progress};
 use coil_oci::{Arch, Platform, Reference};
 use coil_registry::Registries;
+use coil_sys::{file, terminal};
 use serde_json::json;
 
-use crate::build_context::{self, Context};
+use crate::build_context::{self, Context, Sources, Unpacked};
+use crate::build_debug::Shells;
+use crate::build_flags::{self, Destination, Place};
 use crate::build_progress::{BuildLog, Form};
 use crate::host_view;
 use crate::output;
@@ -26,13 +29,14 @@ use crate::progress::Screen;
 use crate::registry_settings::RegistryAccess;
 use crate::report::Failure;
 use crate::settings::Settings;
+use crate::ssh_agents::SshAgents;
 use crate::sweep::Sweep;
 
 /// Arguments of `coil build`.
 #[derive(Debug, Args)]
 pub struct Build {
-    /// The context: a folder, a tar file, or - for standard input
-    #[arg(value_name = "PATH|-")]
+    /// The context: a folder, a tar file, the address of one or of a git repository, or - for standard input
+    #[arg(value_name = "PATH|URL|-")]
     context: String,
     /// The Dockerfile, PATH/Dockerfile by rule; - for standard input
     #[arg(short, long, value_name = "FILE")]
@@ -49,7 +53,10 @@ pub struct Build {
     /// Let steps read a secret: id=NAME[,src=FILE|,env=VARIABLE]
     #[arg(long = "secret", value_name = "SECRET")]
     secrets: Vec<String>,
-    /// One more context: NAME=FOLDER or NAME=docker-image://IMAGE
+    /// Let steps use the keys of an agent: default, ID=SOCKET or ID=KEY_FILE
+    #[arg(long = "ssh", value_name = "AGENT")]
+    ssh: Vec<String>,
+    /// One more context: NAME=FOLDER, NAME=docker-image://IMAGE, or NAME=ADDRESS of a tar or git repository
     #[arg(long = "build-context", value_name = "NAME=VALUE")]
     contexts: Vec<String>,
     /// The image's platform, such as linux/amd64
@@ -85,9 +92,15 @@ pub struct Build {
     /// Keep the image in the store, which is what happens anyway
     #[arg(long)]
     load: bool,
-    /// How progress is told
-    #[arg(long, value_name = "FORM", default_value = "auto")]
-    progress: ProgressForm,
+    /// How progress is told; BUILDKIT_PROGRESS says it too
+    #[arg(long, value_name = "FORM")]
+    progress: Option<ProgressForm>,
+    /// Open a shell where a step fails, or at the end of STAGE
+    #[arg(long, value_name = "STAGE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    debug: Option<String>,
+    /// Give the same bytes for the same inputs: all times are SOURCE_DATE_EPOCH, or 1970
+    #[arg(long)]
+    reproducible: bool,
     /// Write what came of it as JSON to a file
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
@@ -109,63 +122,103 @@ pub struct Build {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ProgressForm {
     Auto,
+    Tty,
     Plain,
     Json,
+    Rawjson,
     Quiet,
-}
-
-/// Where a result goes.
-enum Place {
-    Store,
-    Image(Output),
-    Folder(PathBuf),
-    Tar(Option<PathBuf>),
 }
 
 impl Build {
     /// Builds and says what came of it.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let engine = settings.engine()?;
-        let places = self.places()?;
-        let names: Vec<Reference> = self.tags.iter().map(name).collect::<Result<_, _>>()?;
+        let destinations = self.destinations()?;
+        let places: Vec<Place> = destinations.iter().map(|one| one.place.clone()).collect();
+        let mut names: Vec<Reference> = Vec::new();
+        for text in self
+            .tags
+            .iter()
+            .chain(destinations.iter().flat_map(|one| &one.names))
+        {
+            names.push(build_flags::name(text)?);
+        }
         let signals = packing::take_signals()?;
         let private = engine.private_folder();
-        signals.clean_up(Sweep {
+        let sweep = Sweep {
             program: settings.program().to_owned(),
             temporary: engine.store().temp_dir(),
             folders: vec![private.clone()],
-        });
+        };
+        signals.clean_up(sweep.clone());
         // From here on: an unpacked context is no leftover of a killed process.
         let _lease = engine
             .store()
             .lease()
             .map_err(|error| Failure::new(format!("the data root cannot be used: {error}")))?;
-        let context = build_context::find(engine.store(), &self.context, self.file.as_deref())?;
-        let request = self.request(settings, &context)?;
-        let form = match self.progress {
-            _ if self.quiet => Form::Quiet,
-            ProgressForm::Auto | ProgressForm::Plain => Form::Plain,
-            ProgressForm::Json => Form::Json,
-            ProgressForm::Quiet => Form::Quiet,
-        };
+        let form = self.form(settings)?;
         let log = BuildLog::new(form);
         let screen = Screen::silent();
-        let downloads: &dyn Progress = if form == Form::Plain { &screen } else { &NoProgress };
+        let downloads: &dyn Progress = match log.downloads() {
+            Some(view) => view,
+            None if form == Form::Plain => &screen,
+            None => &NoProgress,
+        };
         let fetcher = Fetcher::new(settings.network(self.offline).fetch);
+        let agents = SshAgents::start(&self.ssh, settings.environment(), &private)?;
+        let secrets: BTreeMap<String, Vec<u8>> = self
+            .secrets
+            .iter()
+            .map(|text| build_flags::secret(text, settings))
+            .collect::<Result<_, _>>()?;
+        let git = self.git(settings, &secrets, &private);
+        let keeps_git = self
+            .args
+            .iter()
+            .any(|arg| arg == "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1");
+        let sources = Sources {
+            store: engine.store(),
+            fetcher: &fetcher,
+            progress: downloads,
+            git: git.clone(),
+            keeps_git,
+        };
+        let context = build_context::find(&sources, &self.context, self.file.as_deref())?;
+        let mut request = self.request(settings, &context)?;
+        request.secrets = secrets;
+        request.agents.clone_from(&agents.sockets);
+        let mut unpacked = Vec::new();
+        for text in &self.contexts {
+            let (name, found, folder) = named_context(text, &sources)?;
+            request.contexts.insert(name, found);
+            unpacked.extend(folder);
+        }
+        request.times = match destinations.iter().any(|one| one.rewrites_times) {
+            _ if self.reproducible => FileTimes::Settled,
+            true if request.epoch.is_some() => FileTimes::NoLater,
+            _ => FileTimes::Kept,
+        };
+        let shells = Shells::new(&engine, &signals, sweep, &log);
         let access = RegistryAccess::read(settings.environment());
         let registries = Registries::new(&fetcher, access.settings, &access.credentials);
         let builder = Builder {
             store: engine.store(),
             fetcher: &fetcher,
+            git,
             registries: Some(&registries).filter(|_| !self.offline),
             executor: Some(&engine),
             downloads,
             events: &log,
+            debugger: self.debug.as_ref().map(|_| &shells as &dyn Debugger),
             host: host_view::host_view(settings, &private),
             private: &private,
             now: coil_engine::clock::now(),
             threads: std::thread::available_parallelism().map_or(4, |count| usize::from(count).max(4)),
         };
+        if let Some(stage) = self.debug.as_deref().filter(|stage| !stage.is_empty()) {
+            request.target = Some(stage.to_owned());
+            return self.debug_stage(&engine, &builder, &request, &context, &shells, &log);
+        }
         if self.check {
             builder.check(&request).map_err(|error| told(&error, &context))?;
             output::line("Check complete, no warnings found.");
@@ -185,37 +238,117 @@ impl Build {
         let built = engine.build_image(&builder, &request, &target);
         screen.clear();
         signals.keep();
-        let built = built.map_err(|error| match &error {
-            ImageBuildError::Build(error) => told(error, &context),
-            ImageBuildError::Export(inner) => Failure::of(&error).maybe_help(inner.help()),
-            ImageBuildError::Store(inner) => Failure::of(&error).maybe_help(inner.help()),
+        let built = built.map_err(|error| {
+            log.end();
+            self.image_failure(&error, &context)
         })?;
-        self.finish(&engine, &builder, &built, &places, &names, form)?;
+        self.finish(&builder, &built, &places, &names, request.epoch, form)?;
+        log.end();
+        if self.quiet || form == Form::Quiet {
+            output::line(&built.id.to_string());
+        }
         Ok(0)
+    }
+
+    fn image_failure(&self, error: &ImageBuildError, context: &Context) -> Failure {
+        match error {
+            ImageBuildError::Build(inner) => {
+                let failure = told(inner, context);
+                let is_bare = matches!(**inner, BuildError::Step { .. }) && inner.help().is_none();
+                failure.maybe_help((is_bare && self.debug.is_none()).then_some(
+                    "`coil build --debug` with the same flags opens a shell where the step failed",
+                ))
+            }
+            ImageBuildError::Export(inner) => Failure::of(error).maybe_help(inner.help()),
+            ImageBuildError::Store(inner) => Failure::of(error).maybe_help(inner.help()),
+        }
+    }
+
+    /// Builds a stage, and opens a shell in it; what is written there goes away with it.
+    fn debug_stage(
+        &self,
+        engine: &Engine,
+        builder: &Builder<'_>,
+        request: &BuildRequest,
+        context: &Context,
+        shells: &Shells<'_>,
+        log: &BuildLog,
+    ) -> Result<i32, Failure> {
+        let built = engine
+            .build_image(builder, request, &BuildTarget::default())
+            .map_err(|error| {
+                log.end();
+                self.image_failure(&error, context)
+            })?;
+        log.end();
+        let failed = |error: io::Error| Failure::new(format!("a temporary folder cannot be made: {error}"));
+        let upper = engine.store().temp_path().map_err(failed)?;
+        fs::create_dir(&upper).map_err(failed)?;
+        let step = builder.inside(request, &built.descriptor, upper.clone());
+        let opened = step
+            .map_err(|error| Failure::of(&error).maybe_help(error.help()))
+            .and_then(|step| shells.open(&step));
+        let _ = engine.store().remove_folder(&upper);
+        opened
+    }
+
+    fn form(&self, settings: &Settings) -> Result<Form, Failure> {
+        let environment = settings.environment();
+        let progress = match (self.progress, environment.text("BUILDKIT_PROGRESS")) {
+            (Some(form), _) => form,
+            (None, Some(text)) => ProgressForm::from_str(&text, true).map_err(|_| {
+                Failure::new(format!(
+                    "BUILDKIT_PROGRESS is `{text}`, which is no form of progress"
+                ))
+                .help("it is auto, tty, plain, json, rawjson or quiet")
+                .code(125)
+            })?,
+            (None, None) => ProgressForm::Auto,
+        };
+        let is_terminal = file::standard(2).is_some_and(terminal::is_terminal);
+        let is_dumb = environment.text("TERM").as_deref() == Some("dumb");
+        let colours = environment.get("NO_COLOR").is_none();
+        Ok(match progress {
+            _ if self.quiet => Form::Quiet,
+            ProgressForm::Tty if !is_terminal => {
+                return Err(Failure::new("--progress tty: standard error is no terminal")
+                    .help("give --progress plain"));
+            }
+            ProgressForm::Auto if is_terminal && !is_dumb => Form::Live { colours },
+            ProgressForm::Tty => Form::Live { colours },
+            ProgressForm::Auto | ProgressForm::Plain => Form::Plain,
+            ProgressForm::Json => Form::Json,
+            ProgressForm::Rawjson => Form::RawJson,
+            ProgressForm::Quiet => Form::Quiet,
+        })
     }
 
     fn finish(
         &self,
-        engine: &Engine,
         builder: &Builder<'_>,
         built: &Built,
         places: &[Place],
         names: &[Reference],
+        epoch: Option<u64>,
         form: Form,
     ) -> Result<(), Failure> {
         let failed = |error: BuildError| Failure::of(&error).maybe_help(error.help());
         for place in places {
             match place {
-                Place::Store | Place::Image(_) => {}
-                Place::Folder(folder) => builder.write_files(&built.descriptor, folder).map_err(failed)?,
+                Place::Store | Place::Image(_) | Place::Cache => {}
+                Place::Folder(folder) => builder
+                    .write_files(&built.descriptor, epoch, folder)
+                    .map_err(failed)?,
                 Place::Tar(None) => builder
-                    .write_tar(&built.descriptor, &mut io::stdout().lock())
+                    .write_tar(&built.descriptor, epoch, &mut io::stdout().lock())
                     .map_err(failed)?,
                 Place::Tar(Some(path)) => {
                     let mut file = fs::File::create(path).map_err(|error| {
                         Failure::new(format!("{} cannot be written: {error}", path.display()))
                     })?;
-                    builder.write_tar(&built.descriptor, &mut file).map_err(failed)?;
+                    builder
+                        .write_tar(&built.descriptor, epoch, &mut file)
+                        .map_err(failed)?;
                 }
             }
         }
@@ -236,15 +369,12 @@ impl Build {
             });
             write(path, format!("{value:#}\n"))?;
         }
-        let _ = engine;
-        if self.quiet {
-            output::line(&built.id.to_string());
-            return Ok(());
+        if matches!(form, Form::Plain | Form::Live { .. }) {
+            for note in &built.notes {
+                builder.events.note(note);
+            }
         }
         if form == Form::Plain {
-            for note in &built.notes {
-                output::error_line(&format!("note: {note}"));
-            }
             let mut err = io::stderr().lock();
             let number = built.steps.0 + 1;
             let _ = writeln!(err, "#{number} writing image {}", built.id);
@@ -276,7 +406,9 @@ impl Build {
             .cloned()
             .or_else(|| environment.text("SOURCE_DATE_EPOCH"))
             .filter(|text| !text.trim().is_empty());
+        let zero = self.reproducible.then(|| "0".to_owned());
         let epoch = epoch
+            .or(zero)
             .map(|text| {
                 text.trim().parse::<u64>().map_err(|_| {
                     Failure::new(format!("SOURCE_DATE_EPOCH is `{text}`, which is no time"))
@@ -289,25 +421,17 @@ impl Build {
             let (key, value) = text.split_once('=').unwrap_or((text, ""));
             labels.insert(key.to_owned(), value.to_owned());
         }
-        let mut secrets = BTreeMap::new();
-        for text in &self.secrets {
-            let (id, bytes) = secret(text, settings)?;
-            secrets.insert(id, bytes);
-        }
         Ok(BuildRequest {
             text: context.text.clone(),
             name: context.name.clone(),
             context: context.folder.clone(),
             ignored: context.ignored.clone(),
-            contexts: self
-                .contexts
-                .iter()
-                .map(named_context)
-                .collect::<Result<_, _>>()?,
+            contexts: BTreeMap::new(),
             target: self.target.clone().filter(|target| !target.is_empty()),
             args,
             labels,
-            secrets,
+            secrets: BTreeMap::new(),
+            agents: BTreeMap::new(),
             arch: self.arch()?,
             no_cache: self.no_cache,
             no_cache_stages: self.no_cache_filter.clone(),
@@ -323,10 +447,21 @@ impl Build {
                     .code(125));
                 }
             },
-            hosts: self.hosts.iter().map(host).collect::<Result<_, _>>()?,
-            shared_memory: self.shm_size.as_deref().map(size).transpose()?,
-            process_limits: self.ulimits.iter().map(limit).collect::<Result<_, _>>()?,
+            hosts: collected(&self.hosts, build_flags::host)?,
+            shared_memory: self.shm_size.as_deref().map(build_flags::size).transpose()?,
+            process_limits: collected(&self.ulimits, build_flags::limit)?,
             epoch,
+            times: FileTimes::Kept,
+        })
+    }
+
+    /// Git, where it is installed and the network may be used.
+    fn git(&self, settings: &Settings, secrets: &BTreeMap<String, Vec<u8>>, private: &Path) -> Option<Git> {
+        let token = secrets.get("GIT_AUTH_TOKEN");
+        let token = token.and_then(|bytes| String::from_utf8(bytes.clone()).ok());
+        Some(Git {
+            program: settings.environment().program("git")?,
+            token: token.map(|token| (token.trim().to_owned(), private.to_owned())),
         })
     }
 
@@ -350,28 +485,17 @@ impl Build {
         })
     }
 
-    fn places(&self) -> Result<Vec<Place>, Failure> {
-        if self.outputs.is_empty() {
-            return Ok(vec![Place::Store]);
+    fn destinations(&self) -> Result<Vec<Destination>, Failure> {
+        let mut all = collected(&self.outputs, build_flags::destination)?;
+        if all.is_empty() || (self.load && !all.iter().any(|one| one.place == Place::Store)) {
+            all.push(build_flags::destination("type=image")?);
         }
-        let mut places: Vec<Place> = self
-            .outputs
-            .iter()
-            .map(|text| place(text))
-            .collect::<Result<_, _>>()?;
-        if self.load && !places.iter().any(|place| matches!(place, Place::Store)) {
-            places.push(Place::Store);
-        }
-        Ok(places)
+        Ok(all)
     }
 }
 
-fn name(text: &String) -> Result<Reference, Failure> {
-    Reference::parse(text).map_err(|_| {
-        Failure::new(format!("invalid tag \"{text}\": invalid reference format"))
-            .help("a name is [REGISTRY/]NAME[:TAG], in small letters")
-            .code(125)
-    })
+fn collected<T>(texts: &[String], read: fn(&str) -> Result<T, Failure>) -> Result<Vec<T>, Failure> {
+    texts.iter().map(|text| read(text)).collect()
 }
 
 /// A failure with the lines of the Dockerfile, and what the failed step printed last.
@@ -398,164 +522,27 @@ fn told(error: &BuildError, context: &Context) -> Failure {
     failure.maybe_help(error.help())
 }
 
-fn secret(text: &str, settings: &Settings) -> Result<(String, Vec<u8>), Failure> {
-    let bad = |why: &str| {
-        Failure::new(format!("invalid secret `{text}`: {why}"))
-            .help("give --secret id=NAME,src=FILE or --secret id=NAME,env=VARIABLE")
-            .code(125)
-    };
-    let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
-    for field in text.split(',') {
-        match field.split_once('=') {
-            Some(("id", value)) => id = Some(value.to_owned()),
-            Some(("src" | "source", value)) => file = Some(value.to_owned()),
-            Some(("env", value)) => variable = Some(value.to_owned()),
-            Some(("type", value @ ("file" | "env"))) => kind = Some(value.to_owned()),
-            _ => return Err(bad(&format!("unexpected `{field}`"))),
-        }
-    }
-    let id = id
-        .filter(|id| !id.is_empty())
-        .ok_or_else(|| bad("it has no id"))?;
-    let environment = settings.environment();
-    if kind.as_deref() == Some("env") && variable.is_none() {
-        variable = file.take().or_else(|| Some(id.clone()));
-    }
-    if file.is_none() && variable.is_none() && kind.is_none() {
-        match environment.text(&id) {
-            Some(_) => variable = Some(id.clone()),
-            None => file = Some(id.clone()),
-        }
-    }
-    let bytes = match (variable, file) {
-        (Some(variable), _) => environment
-            .text(&variable)
-            .ok_or_else(|| bad(&format!("the variable {variable} is not set")))?
-            .into_bytes(),
-        (None, file) => {
-            let file = file.unwrap_or_else(|| id.clone());
-            let meta = fs::metadata(&file).map_err(|error| bad(&format!("{file}: {error}")))?;
-            if meta.len() > 500 * 1024 {
-                return Err(bad(&format!("{file} is larger than 500 KB")));
-            }
-            fs::read(&file).map_err(|error| bad(&format!("{file}: {error}")))?
-        }
-    };
-    Ok((id, bytes))
-}
-
-fn named_context(text: &String) -> Result<(String, NamedContext), Failure> {
+fn named_context(
+    text: &str,
+    sources: &Sources<'_>,
+) -> Result<(String, NamedContext, Option<Unpacked>), Failure> {
     let bad = |why: String| {
         Failure::new(format!("invalid context `{text}`: {why}"))
-            .help("give --build-context NAME=FOLDER or NAME=docker-image://IMAGE")
+            .help("give --build-context NAME=FOLDER, NAME=docker-image://IMAGE, or NAME=ADDRESS of a tar or git repository")
             .code(125)
     };
     let (name, value) = text.split_once('=').ok_or_else(|| bad("it has no `=`".into()))?;
-    let context = match value.split_once("://") {
-        Some(("docker-image", image)) => NamedContext::Image(image.to_owned()),
-        Some((scheme, _)) => return Err(bad(format!("{scheme}:// cannot be honoured yet"))),
-        None => {
-            let folder = fs::canonicalize(value).map_err(|error| bad(format!("{value}: {error}")))?;
-            if !folder.is_dir() {
-                return Err(bad(format!("{value} is no folder")));
-            }
-            NamedContext::Folder(folder)
-        }
-    };
-    Ok((name.to_lowercase(), context))
-}
-
-fn host(text: &String) -> Result<(String, IpAddr), Failure> {
-    let bad = || {
-        Failure::new(format!("bad format for add-host: \"{text}\""))
-            .help("give --add-host NAME:ADDRESS")
-            .code(125)
-    };
-    let (name, address) = text
-        .split_once('=')
-        .or_else(|| text.split_once(':'))
-        .ok_or_else(bad)?;
-    let address = match address {
-        // Steps share the host's network.
-        "host-gateway" => IpAddr::from([127, 0, 0, 1]),
-        address => address.trim_matches(['[', ']']).parse().map_err(|_| bad())?,
-    };
-    Ok((name.to_owned(), address))
-}
-
-fn size(text: &str) -> Result<u64, Failure> {
-    let bad = || {
-        Failure::new(format!("invalid size: '{text}'"))
-            .help("give bytes, or 128m, 1g")
-            .code(125)
-    };
-    let lower = text.to_ascii_lowercase();
-    let end = lower.find(|c: char| !c.is_ascii_digit()).unwrap_or(lower.len());
-    let number: u64 = lower[..end].parse().map_err(|_| bad())?;
-    let shift = match &lower[end..] {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        _ => return Err(bad()),
-    };
-    number.checked_shl(shift).ok_or_else(bad)
-}
-
-fn limit(text: &String) -> Result<(String, u64, u64), Failure> {
-    let bad = || {
-        Failure::new(format!("invalid ulimit argument: {text}"))
-            .help("give --ulimit nofile=1024:2048")
-            .code(125)
-    };
-    let (name, values) = text.split_once('=').ok_or_else(bad)?;
-    let number = |text: &str| match text {
-        "-1" | "unlimited" => Ok(u64::MAX),
-        text => text.parse::<u64>().map_err(|_| bad()),
-    };
-    let (soft, hard) = match values.split_once(':') {
-        Some((soft, hard)) => (number(soft)?, number(hard)?),
-        None => (number(values)?, number(values)?),
-    };
-    Ok((name.to_owned(), soft, hard))
-}
-
-fn place(text: &str) -> Result<Place, Failure> {
-    let bad = |why: &str| {
-        Failure::new(format!("invalid output `{text}`: {why}"))
-            .help("give type=image, or type=docker, oci, tar or local with dest=PATH")
-            .code(125)
-    };
-    let (mut kind, mut dest, mut tar) = (None, None, true);
-    if !text.contains('=') {
-        return Ok(match text {
-            "-" => Place::Tar(None),
-            folder => Place::Folder(folder.into()),
-        });
+    let name = name.to_lowercase();
+    if let Some(image) = value.strip_prefix("docker-image://") {
+        return Ok((name, NamedContext::Image(image.to_owned()), None));
     }
-    for field in text.split(',') {
-        match field.split_once('=') {
-            Some(("type", value)) => kind = Some(value),
-            Some(("dest", value)) => dest = Some(value),
-            Some(("tar", value)) => tar = value != "false",
-            Some(("push", "false")) | Some(("name", _)) => {}
-            Some((key, _)) => return Err(bad(&format!("`{key}` cannot be honoured"))),
-            None => return Err(bad(&format!("`{field}` has no value"))),
-        }
+    if let Some(("oci-layout" | "target", _)) = value.split_once("://").or_else(|| value.split_once(':')) {
+        return Err(bad(format!("{value} cannot be honoured")));
     }
-    let need = || dest.map(PathBuf::from).ok_or_else(|| bad("it needs dest=PATH"));
-    Ok(match kind {
-        Some("image") => Place::Store,
-        Some("docker") if dest.is_none() => Place::Store,
-        Some("docker") => Place::Image(Output::DockerArchive(need()?)),
-        Some("oci") if tar => Place::Image(Output::OciArchive(need()?)),
-        Some("oci") => Place::Image(Output::Oci(need()?)),
-        Some("local") => Place::Folder(need()?),
-        Some("tar") => match dest {
-            None | Some("-") => Place::Tar(None),
-            Some(path) => Place::Tar(Some(path.into())),
-        },
-        Some(other) => return Err(bad(&format!("the type {other} is unknown"))),
-        None => return Err(bad("it has no type")),
-    })
+    let (folder, unpacked) = sources.named(value)?;
+    let folder = fs::canonicalize(folder).map_err(|error| bad(format!("{value}: {error}")))?;
+    if !folder.is_dir() {
+        return Err(bad(format!("{value} is no folder")));
+    }
+    Ok((name, NamedContext::Folder(folder), unpacked))
 }

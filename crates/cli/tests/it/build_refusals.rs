@@ -55,7 +55,6 @@ const MISTAKES: &[(&str, &[&str])] = &[
         "RUN --mount=type=cach,target=/x true",
         &["unsupported mount type \"cach\""],
     ),
-    ("RUN --mount=type=ssh true", &["type=ssh cannot be honoured"]),
     ("RUN --security=insecure true", &["is not allowed"]),
     ("COPY --chown=joe a.txt /x", &["there is no user `joe`"]),
     ("COPY --chmod=999 a.txt /x", &["invalid chmod parameter: '999'"]),

@@ -1,0 +1,226 @@
+//! Contexts that are elsewhere: git repositories, tars and Dockerfiles at addresses; and `ADD` of repositories.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use coil_testkit::Context;
+use coil_testkit::index::PackageIndex;
+
+use crate::fresh;
+
+fn git(folder: &Path, words: &[&str]) -> String {
+    let run = Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args([
+            "-c",
+            "user.name=x",
+            "-c",
+            "user.email=x@x",
+            "-c",
+            "init.defaultBranch=main",
+        ])
+        .args(["-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false"])
+        .args(words)
+        .output()
+        .unwrap();
+    assert!(
+        run.status.success(),
+        "{words:?}: {}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    String::from_utf8(run.stdout).unwrap().trim().to_owned()
+}
+
+/// A repository with two commits, the first one tagged; gives its folder and the commits.
+fn repository(context: &Context) -> (PathBuf, String, String) {
+    let folder = context.project(
+        "repository",
+        &[
+            ("Dockerfile", "FROM scratch\nCOPY . /all/\n"),
+            ("file", "first\n"),
+            (".dockerignore", "ignored\n"),
+            ("ignored", "x"),
+            ("sub/Dockerfile", "FROM scratch\nCOPY own /own\n"),
+            ("sub/own", "in the folder\n"),
+        ],
+    );
+    git(&folder, &["init", "-q"]);
+    git(&folder, &["add", "."]);
+    git(&folder, &["commit", "-q", "-m", "one"]);
+    git(&folder, &["tag", "-a", "v1", "-m", "v1"]);
+    let first = git(&folder, &["rev-parse", "HEAD"]);
+    fs::write(folder.join("file"), "second\n").unwrap();
+    std::os::unix::fs::symlink("/etc", folder.join("outside")).unwrap();
+    git(&folder, &["add", "."]);
+    git(&folder, &["commit", "-q", "-m", "two"]);
+    let second = git(&folder, &["rev-parse", "HEAD"]);
+    (folder, first, second)
+}
+
+/// Builds, and gives the folder with the image's files.
+fn files(context: &Context, name: &str, place: &str, more: &[&str]) -> PathBuf {
+    let out = context.path().join(name);
+    let dest = format!("type=local,dest={}", out.display());
+    context
+        .coil(["build", "-q", "-o", &dest])
+        .args(more)
+        .arg(place)
+        .run()
+        .success();
+    out
+}
+
+fn temporary(context: &Context) -> Vec<String> {
+    let entries = fs::read_dir(context.root().join("tmp"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[test]
+fn a_git_repository_is_a_context() {
+    let context = fresh();
+    let (folder, first, second) = repository(&context);
+    let url = format!("file://{}", folder.display());
+    let read = |out: &Path, name: &str| fs::read_to_string(out.join(name)).unwrap();
+    let newest = files(&context, "newest", &url, &[]);
+    assert_eq!(read(&newest, "all/file"), "second\n");
+    assert!(!newest.join("all/ignored").exists() && !newest.join("all/.git").exists());
+    for (name, place) in [("tag", "v1"), ("commit", first.as_str()), ("short", &first[..10])] {
+        let out = files(&context, name, &format!("{url}#{place}"), &[]);
+        assert_eq!(read(&out, "all/file"), "first\n", "{name}");
+    }
+    let sub = files(&context, "sub", &format!("{url}#main:sub"), &[]);
+    assert_eq!(read(&sub, "own"), "in the folder\n");
+    let sub = files(
+        &context,
+        "query",
+        &format!("{url}?branch=main&subdir=sub&checksum={second}"),
+        &[],
+    );
+    assert_eq!(read(&sub, "own"), "in the folder\n");
+    let kept = files(
+        &context,
+        "kept",
+        &url,
+        &["--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"],
+    );
+    assert!(kept.join("all/.git/HEAD").is_file());
+    for (place, words) in [
+        (format!("{url}#no-such"), ["no branch, tag or commit", "no-such"]),
+        (format!("{url}#main:nowhere"), ["no folder", "nowhere"]),
+        (format!("{url}#main:outside"), ["outside", "leads out"]),
+        (
+            format!("{url}?checksum={first}&ref=main"),
+            ["expected checksum", &first],
+        ),
+        (format!("{url}-missing"), ["cannot be fetched", "git:"]),
+        (format!("{url}#--upload-pack=x"), ["no branch", "--upload-pack"]),
+        ("ftp://host/x".to_owned(), ["ftp://", "unknown"]),
+    ] {
+        context.coil(["build"]).arg(&place).run().refusal(&words);
+    }
+    let without = context
+        .coil(["build"])
+        .arg(&url)
+        .env("PATH", "/nowhere")
+        .run()
+        .refusal(&["git is not installed"]);
+    drop(without);
+    assert_eq!(temporary(&context), Vec::<String>::new());
+}
+
+#[test]
+fn a_repository_is_added_and_named() {
+    let context = fresh();
+    let (folder, first, second) = repository(&context);
+    let url = format!("file://{}", folder.display());
+    let text = format!(
+        "FROM scratch\nADD {url}#v1 /old/\nADD --keep-git-dir=true --checksum={second} {url}#main /new/\n\
+         ADD --chown=1:2 {url}#main:sub /sub/\nCOPY --from=repo file /named\n"
+    );
+    let project = context.project("adds", &[("Dockerfile", &text)]);
+    let named = format!("repo={url}#{first}");
+    let archive = context.path().join("adds.tar");
+    let output = format!("type=oci,dest={}", archive.display());
+    context
+        .coil(["build", "-q", "--build-context", &named, "-o", &output])
+        .arg(&project)
+        .run()
+        .success();
+    let image = coil_testkit::image::Layout::unpack(&archive, &context.path().join("adds-layout")).image();
+    let text = |path: &str| String::from_utf8(image.file(path).unwrap()).unwrap();
+    assert_eq!(
+        (text("old/file"), text("new/file"), text("named")),
+        ("first\n".into(), "second\n".into(), "first\n".into())
+    );
+    let files = image.files();
+    assert!(files.contains_key("new/.git/HEAD") && !files.contains_key("old/.git"));
+    assert_eq!(
+        (files["sub/own"].uid, files["sub/own"].gid, files["old/file"].uid),
+        (1, 2, 0)
+    );
+    fs::write(
+        project.join("Dockerfile"),
+        format!("FROM scratch\nADD --checksum={first} {url}#main /new/\n"),
+    )
+    .unwrap();
+    context
+        .coil(["build"])
+        .arg(&project)
+        .run()
+        .refusal(&["expected checksum to match", "Dockerfile:2"]);
+}
+
+#[test]
+fn a_tar_and_a_dockerfile_at_an_address_are_contexts() {
+    let context = fresh();
+    let index = PackageIndex::start();
+    let folder = context.project(
+        "packed",
+        &[
+            ("Dockerfile", "FROM scratch\nCOPY a /b\n"),
+            ("a", "packed\n"),
+            ("Other", "FROM scratch\nCOPY a /c\n"),
+        ],
+    );
+    let tar = Command::new("tar")
+        .args(["-C", folder.to_str().unwrap(), "-czf", "-", "."])
+        .output()
+        .unwrap();
+    index.add_path("/context.tar.gz", tar.stdout);
+    index.add_path(
+        "/Dockerfile.txt",
+        b"FROM scratch\nCOPY --from=more a /only\n".to_vec(),
+    );
+    index.add_path("/junk", vec![0xff, 0xfe, 0]);
+    let address = |path: &str| format!("http://127.0.0.1:{}{path}", index.port());
+    let out = files(&context, "tarred", &address("/context.tar.gz"), &[]);
+    assert_eq!(fs::read_to_string(out.join("b")).unwrap(), "packed\n");
+    let out = files(&context, "other", &address("/context.tar.gz"), &["-f", "Other"]);
+    assert!(out.join("c").is_file());
+    let more = format!("more={}", address("/context.tar.gz"));
+    let out = files(
+        &context,
+        "text",
+        &address("/Dockerfile.txt"),
+        &["--build-context", &more],
+    );
+    assert!(out.join("only").is_file());
+    context
+        .coil(["build"])
+        .arg(address("/junk"))
+        .run()
+        .refusal(&["neither a Dockerfile nor a tar"]);
+    context
+        .coil(["build"])
+        .arg(address("/none"))
+        .run()
+        .refusal(&["/none"]);
+    assert_eq!(temporary(&context), Vec::<String>::new());
+}
