@@ -177,8 +177,10 @@ impl Packer<'_> {
                 other => {
                     let registry = wish.reference.registry();
                     let mut help = other.help().unwrap_or_default();
-                    if digest.is_none() && stand_in::recipe(wish.reference, false).is_ok() {
-                        let command = format!("`coil base {}` makes one of Debian's packages", wish.text);
+                    if digest.is_none()
+                        && let Some(made_of) = stand_in::made_of(wish.reference)
+                    {
+                        let command = format!("`coil base {}` makes one of {made_of}", wish.text);
                         help = match help.is_empty() {
                             true => command,
                             false => format!("{help}; {command}, with no registry"),

@@ -71,6 +71,14 @@ impl LayerWriter {
         self.tar.entry(entry)
     }
 
+    /// A part of the content of the file whose entry came last.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or it is more than the entry says.
+    pub fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.tar.data(bytes)
+    }
+
     /// A file with its content.
     ///
     /// # Errors

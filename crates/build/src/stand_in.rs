@@ -13,6 +13,7 @@ mod pins;
 mod python_home;
 mod python_patch;
 mod system_layers;
+mod uv;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use error::StandInError;
 pub use name::{Kind, NameError, Offer, Recipe, offers, recipe, suite};
 pub use pins::{pin, pinned};
+pub use uv::{UvRecipe, UvStandIn, made_of, uv_recipe};
 
 use crate::executor::Executor;
 use contents::Contents;
@@ -47,6 +49,8 @@ pub mod label {
     pub const RELEASE: &str = "coil.stand-in.release";
     /// The packages of an image of the user's own: `bookworm curl git`.
     pub const RECIPE: &str = "coil.stand-in.recipe";
+    /// The version of uv in it.
+    pub const UV: &str = "coil.stand-in.uv";
 }
 
 /// What is said when a stand-in is used.
@@ -225,7 +229,11 @@ impl StandInMaker<'_> {
     }
 
     fn known(&self, key: &str) -> Option<Descriptor> {
-        let known: Known = serde_json::from_slice(&self.store.cache_get(IMAGES, key)?).ok()?;
+        self.found(serde_json::from_slice(&self.store.cache_get(IMAGES, key)?).ok()?)
+    }
+
+    /// An image that was made before, where all of it is still here.
+    fn found(&self, known: Known) -> Option<Descriptor> {
         let mut descriptor = Descriptor::new(media_type::MANIFEST, known.manifest, known.size);
         descriptor.platform = Some(Platform::linux(self.arch));
         self.is_whole(&descriptor).then_some(descriptor)

@@ -1,17 +1,19 @@
 //! Base images made from Debian's packages: they stand in for images of a registry, in a space of their own.
 
-use coil_build::stand_in::{self, StandIn, StandInError, StandInMaker, StandInRequest};
+use coil_build::stand_in::{self, StandIn, StandInError, StandInMaker, StandInRequest, UvRecipe, UvStandIn};
 use coil_build::{ExportError, Output, export};
-use coil_oci::Reference;
+use coil_fetch::Fetcher;
+use coil_oci::{Descriptor, Reference};
 use coil_store::{Image, NamedImage, StoreError};
+use coil_wheel::index::IndexClient;
 
 use crate::{Engine, clock};
 
-/// A stand-in that is in the store now.
+/// A stand-in that is in the store now, and has its name.
 #[derive(Debug)]
-pub struct MadeStandIn {
+pub struct MadeStandIn<T = StandIn> {
     /// What it is.
-    pub stand_in: StandIn,
+    pub stand_in: T,
     /// Its name.
     pub name: Reference,
     /// Whether the name stood for the very same image already.
@@ -65,18 +67,44 @@ impl Engine {
         // Held until the image has its name: a collection in between would take it away.
         let _lease = self.store.lease().map_err(crate::store_io("locking the store"))?;
         let stand_in = maker.make(request)?;
-        let name = request.name.clone();
-        let unchanged = self.store.get_stand_in(&name)?.as_ref() == Some(&stand_in.descriptor);
+        let descriptor = stand_in.descriptor.clone();
+        self.name_stand_in(&request.name, stand_in, &descriptor)
+    }
+
+    /// Makes an image of uv and gives it its name.
+    ///
+    /// # Errors
+    /// See [`StandInError`]; the name stands for what it did before then.
+    pub fn make_uv_stand_in(
+        &self,
+        maker: &StandInMaker<'_>,
+        name: &Reference,
+        recipe: &UvRecipe,
+        index: &IndexClient<'_>,
+        fetcher: &Fetcher,
+    ) -> Result<MadeStandIn<UvStandIn>, StandInError> {
+        let _lease = self.store.lease().map_err(crate::store_io("locking the store"))?;
+        let stand_in = maker.make_uv(name, recipe, index, fetcher)?;
+        let descriptor = stand_in.descriptor.clone();
+        self.name_stand_in(name, stand_in, &descriptor)
+    }
+
+    fn name_stand_in<T>(
+        &self,
+        name: &Reference,
+        stand_in: T,
+        descriptor: &Descriptor,
+    ) -> Result<MadeStandIn<T>, StandInError> {
+        let unchanged = self.store.get_stand_in(name)?.as_ref() == Some(descriptor);
         if !unchanged {
             self.store
-                .set_stand_in(&name, &stand_in.descriptor, clock::now().as_secs())?;
+                .set_stand_in(name, descriptor, clock::now().as_secs())?;
         }
-        let hidden = self.store.get_ref(&name)?.is_some();
         Ok(MadeStandIn {
             stand_in,
-            name,
+            name: name.clone(),
             unchanged,
-            hidden,
+            hidden: self.store.get_ref(name)?.is_some(),
         })
     }
 }

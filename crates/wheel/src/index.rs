@@ -11,6 +11,7 @@ mod hash;
 mod html;
 mod local;
 mod location;
+mod newest;
 mod page;
 mod settings;
 
@@ -31,6 +32,7 @@ pub use error::IndexError;
 pub use hash::FileHash;
 pub(crate) use location::login_of;
 pub use location::without_login;
+pub use newest::Newest;
 pub use page::parse as parse_page;
 pub use settings::{
     Authenticate, DEFAULT_INDEX, Index, IndexLayer, IndexSettings, IndexStrategy, NamedLogin, percent_encode,

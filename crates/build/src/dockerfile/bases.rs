@@ -96,7 +96,7 @@ impl Builder<'_> {
         };
         let pulled = registries
             .pull(self.store, &request, self.downloads, &Quiet)
-            .map_err(|error| match stand_in::recipe(reference, false).is_ok() {
+            .map_err(|error| match stand_in::made_of(reference).is_some() {
                 true => {
                     let text = format!("the image {name} cannot be had: {error}");
                     self.no_image(reference, span, text, None)
@@ -119,11 +119,11 @@ impl Builder<'_> {
     fn no_image(&self, reference: &Reference, span: Span, text: String, other: Option<String>) -> BuildError {
         let name = reference.familiar();
         let mut fault = coil_dockerfile::Fault::new(span, text).at(name.clone());
-        fault.help = match stand_in::recipe(reference, false).is_ok() {
-            true => Some(format!(
-                "`coil base {name}` makes an image that stands in for it, from Debian's packages"
+        fault.help = match stand_in::made_of(reference) {
+            Some(made_of) => Some(format!(
+                "`coil base {name}` makes an image that stands in for it, from {made_of}"
             )),
-            false => other,
+            None => other,
         };
         fault.into()
     }

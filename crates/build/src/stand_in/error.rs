@@ -5,6 +5,9 @@ use std::io;
 
 use coil_debian::{AssembleError, ResolveError};
 use coil_store::StoreError;
+use coil_wheel::archive::ArchiveError;
+use coil_wheel::download::DownloadError;
+use coil_wheel::index::IndexError;
 
 use super::name::NameError;
 use crate::executor::StepError;
@@ -18,6 +21,12 @@ pub enum StandInError {
     Resolve(Box<ResolveError>),
     /// The packages cannot be had or unpacked.
     Assemble(Box<AssembleError>),
+    /// The package index has no such version of uv, or can't be asked.
+    Index(Box<IndexError>),
+    /// uv's wheel cannot be had.
+    Download(Box<DownloadError>),
+    /// uv's wheel cannot be read.
+    Wheel(Box<ArchiveError>),
     /// The packages' scripts cannot run here.
     NoContainer {
         /// Why.
@@ -73,6 +82,12 @@ impl StandInError {
                 AssembleError::Gone { .. } => some("the mirror has newer packages by now: run it again"),
                 _ => some(error.help()),
             },
+            StandInError::Index(error) => match **error {
+                IndexError::NoVersion { .. } => some("name a version that the index has, or none"),
+                _ => some(&error.help()),
+            },
+            StandInError::Download(error) => some(&error.help()),
+            StandInError::Wheel(_) => some("run it again; if it stays so, the index has a broken file"),
             StandInError::NoContainer { .. } => Some(
                 "run it as root (`sudo coil base …`); an image that another machine made can be loaded from an archive"
                     .into(),
@@ -99,6 +114,9 @@ impl fmt::Display for StandInError {
             StandInError::Name(error) => f.write_str(&error.message),
             StandInError::Resolve(error) => fmt::Display::fmt(error, f),
             StandInError::Assemble(error) => fmt::Display::fmt(error, f),
+            StandInError::Index(error) => fmt::Display::fmt(error, f),
+            StandInError::Download(error) => fmt::Display::fmt(error, f),
+            StandInError::Wheel(_) => f.write_str("uv's wheel cannot be read"),
             StandInError::NoContainer { reason } => {
                 write!(f, "the packages' own scripts cannot run here: {reason}")
             }
@@ -124,6 +142,9 @@ impl std::error::Error for StandInError {
         match self {
             StandInError::Resolve(error) => error.source(),
             StandInError::Assemble(error) => error.source(),
+            StandInError::Index(error) => error.source(),
+            StandInError::Download(error) => error.source(),
+            StandInError::Wheel(error) => Some(error),
             StandInError::Step(error) => error.source(),
             StandInError::Store(error) => error.source(),
             StandInError::Disk { source, .. } => Some(source),

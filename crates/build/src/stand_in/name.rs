@@ -446,6 +446,20 @@ pub fn offers() -> Vec<Offer> {
             ));
         }
     }
+    all.push(offer(
+        "ghcr.io/astral-sh/uv".into(),
+        "ghcr.io/astral-sh/uv:VERSION, astral/uv",
+        "uv alone, of the package index's wheel".into(),
+        "",
+    ));
+    for (python, suite) in PYTHONS {
+        all.push(offer(
+            format!("ghcr.io/astral-sh/uv:python{python}-{suite}-slim"),
+            "",
+            format!("uv on python:{python}-slim"),
+            suite,
+        ));
+    }
     all
 }
 

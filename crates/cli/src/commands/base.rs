@@ -1,6 +1,7 @@
 //! `coil base`: base images made from Debian's signed packages, with no registry.
 
 mod pin_file;
+mod uv;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,13 +10,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use coil_build::Output;
-use coil_build::stand_in::{self, Change, Kind, Recipe, StandInMaker, StandInRequest, changes};
+use coil_build::stand_in::{self, Change, Kind, Recipe, StandInMaker, StandInRequest, changes, uv_recipe};
 use coil_debian::{Archive, PinnedSystem, SourcesConfig};
 use coil_engine::Engine;
 use coil_engine::base_images::MadeStandIn;
 use coil_fetch::{Fetcher, NoProgress, Progress};
-use coil_oci::{Arch, Reference};
+use coil_oci::{Arch, Descriptor, Reference};
+use coil_store::Image;
+use coil_wheel::index::IndexClient;
 
+use crate::index_settings::IndexFlags;
 use crate::output;
 use crate::packing;
 use crate::progress::Screen;
@@ -25,6 +29,7 @@ use crate::settings::Settings;
 use crate::sweep::Sweep;
 use crate::table;
 use pin_file::PinFile;
+use uv::{UvImages, UvRequest};
 
 /// The machine's apt configuration.
 const APT: &str = "/etc/apt";
@@ -72,6 +77,23 @@ pub struct Base {
     quiet: bool,
 }
 
+/// An image that is to be made.
+enum Wanted {
+    /// Of Debian's packages.
+    Debian(Box<StandInRequest>),
+    /// Of uv's wheel.
+    Uv(UvRequest),
+}
+
+impl Wanted {
+    fn name(&self) -> &Reference {
+        match self {
+            Wanted::Debian(request) => &request.name,
+            Wanted::Uv(request) => &request.name,
+        }
+    }
+}
+
 impl Base {
     /// Makes them, one after the other.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
@@ -96,9 +118,16 @@ impl Base {
         let screen = Screen::new();
         let progress: &dyn Progress = if self.quiet { &NoProgress } else { &screen };
         let fetcher = Fetcher::new(settings.network(self.offline).fetch);
+        let index = settings.index(&IndexFlags::default())?;
+        let uv_images = UvImages {
+            base: &self,
+            engine: &engine,
+            index: &IndexClient::new(engine.store(), &fetcher, &index),
+            fetcher: &fetcher,
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let sources = SourcesConfig::from_host(Path::new(APT));
-        let archive = Archive::new(fetcher, engine.store().clone(), sources)
+        let archive = Archive::new(fetcher.clone(), engine.store().clone(), sources)
             .at_time(now.as_secs())
             .allow_expired(self.allow_expired || settings.allow_expired());
         let maker = StandInMaker {
@@ -112,20 +141,16 @@ impl Base {
             arch: Arch::host(),
         };
         let mut lock = self.lock.as_deref().map(PinFile::read).transpose()?;
-        for mut request in requests {
-            if let Some(lock) = &lock {
-                request.pinned = self.pinned(&engine, &maker, &request, lock)?;
-            }
-            let made = self.one(&engine, &maker, &request);
+        for wanted in requests {
+            let name = wanted.name().clone();
+            let done = match wanted {
+                Wanted::Debian(request) => self.debian(&engine, &maker, *request, lock.as_mut(), &screen),
+                Wanted::Uv(request) => uv_images.one(&maker, &request, &screen),
+            };
             screen.clear();
-            if let Some(made) = made? {
-                if let Some(lock) = &mut lock {
-                    lock.pin(&request.name, maker.arch, &made.stand_in.system)?;
-                }
-                self.tell(&engine, &made)?;
-            }
+            done?;
             for output in &outputs {
-                let written = engine.export_stand_in(&request.name, output);
+                let written = engine.export_stand_in(&name, output);
                 written.map_err(|error| {
                     let failure = Failure::of(&error);
                     match error.help() {
@@ -137,6 +162,29 @@ impl Base {
         }
         signals.keep();
         Ok(0)
+    }
+
+    /// One of Debian's packages, as pinned where there is a lock.
+    fn debian(
+        &self,
+        engine: &Engine,
+        maker: &StandInMaker<'_>,
+        mut request: StandInRequest,
+        lock: Option<&mut PinFile>,
+        screen: &Screen,
+    ) -> Result<(), Failure> {
+        if let Some(lock) = &lock {
+            request.pinned = self.pinned(engine, maker, &request, lock)?;
+        }
+        let made = self.one(engine, maker, &request);
+        screen.clear();
+        let Some(made) = made? else {
+            return Ok(());
+        };
+        if let Some(lock) = lock {
+            lock.pin(&request.name, maker.arch, &made.stand_in.system)?;
+        }
+        self.tell(engine, &made)
     }
 
     /// The packages that are pinned for an image, or those of the one that is here.
@@ -167,7 +215,7 @@ impl Base {
         self.outputs.iter().map(place).collect()
     }
 
-    fn requests(&self, engine: &Engine) -> Result<Vec<StandInRequest>, Failure> {
+    fn requests(&self, engine: &Engine) -> Result<Vec<Wanted>, Failure> {
         let name = |text: &String| {
             let help = "a name is [REGISTRY/]NAME[:TAG], in small letters";
             Reference::parse(text).map_err(|error| Failure::of(&error).help(help))
@@ -187,33 +235,37 @@ impl Base {
             let help = "for example `coil base python:3.11-slim`; `coil base --list` shows all";
             return Err(Failure::new("no image was named").help(help));
         }
+        let refused = |error: stand_in::NameError| Failure::new(&error.message).help(&error.help);
         let request = |name: Reference| {
+            if let Some(recipe) = uv_recipe(&name, self.nearest) {
+                let recipe = recipe.map_err(refused)?;
+                return Ok(Wanted::Uv(UvRequest { name, recipe }));
+            }
             // One of the user's own tells itself what it was made of.
             let before = engine.stand_in(&name)?;
             let own = before.and_then(|(_, image)| Recipe::of_labels(&image.config.config.labels));
             let recipe = match own {
                 Some(recipe) => recipe,
-                None => stand_in::recipe(&name, self.nearest)
-                    .map_err(|error| Failure::new(&error.message).help(&error.help))?,
+                None => stand_in::recipe(&name, self.nearest).map_err(refused)?,
             };
-            Ok(StandInRequest {
+            Ok(Wanted::Debian(Box::new(StandInRequest {
                 name,
                 recipe,
                 pinned: None,
-            })
+            })))
         };
         names.into_iter().map(request).collect()
     }
 
     /// An image of the user's own.
-    fn own(&self, names: &[Reference]) -> Result<Vec<StandInRequest>, Failure> {
+    fn own(&self, names: &[Reference]) -> Result<Vec<Wanted>, Failure> {
         let [name] = names else {
             return Err(Failure::new("--suite and --package make one image of your own")
                 .help("name it: `coil base tools --suite bookworm --package curl`"));
         };
         let suite = self.suite.as_deref().unwrap_or("trixie");
         let suite = stand_in::suite(suite).map_err(|error| Failure::new(&error.message).help(&error.help))?;
-        if stand_in::recipe(name, false).is_ok() {
+        if stand_in::made_of(name).is_some() {
             let text = format!("{} is the name of another image", name.familiar());
             return Err(Failure::new(text).help("give an image of your own a name of its own"));
         }
@@ -224,11 +276,11 @@ impl Base {
             exactly: None,
             nearest: Vec::new(),
         };
-        Ok(vec![StandInRequest {
+        Ok(vec![Wanted::Debian(Box::new(StandInRequest {
             name: name.clone(),
             recipe,
             pinned: None,
-        }])
+        }))])
     }
 
     /// Makes one, unless it is here and nobody wants another.
@@ -245,16 +297,7 @@ impl Base {
             self.update || self.dry_run || is_own || self.lock.is_some(),
         ) && maker.is_whole(&named.descriptor)
         {
-            if self.quiet {
-                output::line(&image.id().to_string());
-                return Ok(None);
-            }
-            let labels = &image.config.config.labels;
-            let made_of = labels.get(stand_in::label::MADE_OF).map_or("", String::as_str);
-            output::line(&format!(
-                "{} is here already, made of {made_of}; --update renews it",
-                request.name.familiar()
-            ));
+            self.tell_here(&request.name, image);
             return Ok(None);
         }
         if self.update || self.dry_run {
@@ -278,6 +321,19 @@ impl Base {
             return Ok(None);
         }
         Ok(Some(engine.make_stand_in(maker, request)?))
+    }
+
+    fn tell_here(&self, name: &Reference, image: &Image) {
+        if self.quiet {
+            output::line(&image.id().to_string());
+            return;
+        }
+        let labels = &image.config.config.labels;
+        let made_of = labels.get(stand_in::label::MADE_OF).map_or("", String::as_str);
+        output::line(&format!(
+            "{} is here already, made of {made_of}; --update renews it",
+            name.familiar()
+        ));
     }
 
     fn show_changes(&self, name: &Reference, changes: &[Change], date: &str) {
@@ -305,27 +361,45 @@ impl Base {
     }
 
     fn tell(&self, engine: &Engine, made: &MadeStandIn) -> Result<(), Failure> {
-        let image = engine.store().image_of(&made.stand_in.descriptor)?;
+        let system = &made.stand_in.system;
+        let parts = format!(
+            "{} packages of Debian {} of {}",
+            system.packages().count(),
+            system.suite,
+            day(&system.date)
+        );
+        self.tell_made(
+            engine,
+            made,
+            (&made.stand_in.descriptor, &made.stand_in.nearest),
+            &parts,
+        )
+    }
+
+    /// What was made, and of what.
+    fn tell_made<T>(
+        &self,
+        engine: &Engine,
+        made: &MadeStandIn<T>,
+        (descriptor, nearest): (&Descriptor, &[String]),
+        parts: &str,
+    ) -> Result<(), Failure> {
+        let image = engine.store().image_of(descriptor)?;
         if self.quiet {
             output::line(&image.id().to_string());
             return Ok(());
         }
-        for note in &made.stand_in.nearest {
-            output::error_line(&format!("note: {}: {note}", made.name.familiar()));
+        let name = made.name.familiar();
+        for note in nearest {
+            output::error_line(&format!("note: {name}: {note}"));
         }
         if made.hidden {
             output::error_line(&format!(
-                "note: the image {} that is here keeps the name; remove it with `coil rmi {0}` to use the stand-in",
-                made.name.familiar()
+                "note: the image {name} that is here keeps the name; remove it with `coil rmi {name}` to use the stand-in"
             ));
         }
-        let system = &made.stand_in.system;
         output::line(&format!(
-            "{} stands in for the registry's image: {} packages of Debian {} of {}, {}{}",
-            made.name.familiar(),
-            system.packages().count(),
-            system.suite,
-            day(&system.date),
+            "{name} stands in for the registry's image: {parts}, {}{}",
             human_size(engine.store().image_size(&image)),
             if made.unchanged { ", unchanged" } else { "" }
         ));

@@ -4,6 +4,7 @@
 
 mod mirror;
 mod servers;
+mod uv;
 
 use std::fs;
 

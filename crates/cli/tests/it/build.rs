@@ -374,11 +374,13 @@ fn a_step_that_fails_is_told_with_its_lines_and_its_last_output() {
 #[test]
 fn guides_build_and_run() {
     let context = with_python();
+    context.coil(["base", "ghcr.io/astral-sh/uv"]).run().success();
     for guide in [
         "env-and-arg",
         "useradd",
         "flask-requirements",
         "entrypoint-script",
+        "uv-copied-from-its-image",
     ] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/guides")
