@@ -433,6 +433,8 @@ impl Solver<'_> {
                 CacheSharing::Private => Ok(lock.try_lock().is_ok()),
             };
             if locked.map_err(doing())? {
+                // By it a pruning knows when the cache was used last.
+                let _ = lock.set_modified(std::time::SystemTime::UNIX_EPOCH + self.builder.now);
                 chosen = Some((caches.join(name), lock));
                 break;
             }
