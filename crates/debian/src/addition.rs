@@ -185,24 +185,13 @@ pub(crate) fn near(index: &PackageIndex, name: &str) -> Vec<String> {
     found.into_iter().map(|(_, name)| name.to_string()).collect()
 }
 
-/// How many letters must be changed, added or taken away; `None` beyond two, or more than a third of them.
+/// How many slips lie between two names; `None` beyond two, or more than a third of the letters.
 fn distance(left: &str, right: &str) -> Option<usize> {
     let most = 2.min(left.len() / 3);
     if left.len().abs_diff(right.len()) > most {
         return None;
     }
-    let right: Vec<u8> = right.bytes().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (number, byte) in left.bytes().enumerate() {
-        let mut corner = row[0];
-        row[0] = number + 1;
-        for (at, other) in right.iter().enumerate() {
-            let cost = corner + usize::from(byte != *other);
-            corner = row[at + 1];
-            row[at + 1] = cost.min(row[at] + 1).min(corner + 1);
-        }
-    }
-    row.last().copied().filter(|distance| *distance <= most)
+    Some(coil_oci::near::distance(left, right)).filter(|distance| *distance <= most)
 }
 
 #[cfg(test)]

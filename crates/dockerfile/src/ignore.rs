@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::glob;
+use crate::ignore_pattern::Pattern;
 
 /// What is known of a folder when its entries are looked at.
 #[derive(Debug, Clone, Default)]
@@ -14,27 +15,6 @@ pub struct Above {
 #[derive(Debug, Clone, Default)]
 pub struct Matcher {
     patterns: Vec<Pattern>,
-}
-
-#[derive(Debug, Clone)]
-struct Pattern {
-    text: String,
-    exception: bool,
-    tokens: Vec<Token>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    /// One letter.
-    Letter(char),
-    /// `?` or a class.
-    One(Vec<char>),
-    /// `*`: no slash.
-    Part,
-    /// `**/`: any folders, or none.
-    Folders,
-    /// `**` at the end.
-    All,
 }
 
 /// A pattern that can't be read.
@@ -52,35 +32,34 @@ impl fmt::Display for PatternError {
 
 impl std::error::Error for PatternError {}
 
-/// The patterns of an ignore file.
+/// The patterns of an ignore file (Dockerfile reference, ".dockerignore file").
 pub fn patterns(text: &str) -> Vec<String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut found = Vec::new();
-    for line in text.lines() {
-        if line.starts_with('#') {
-            continue;
-        }
-        let line = line.trim();
-        let (sign, pattern) = match line.strip_prefix('!') {
-            Some(rest) => ("!", rest.trim()),
-            None => ("", line),
-        };
-        if line.is_empty() {
-            continue;
-        }
-        let cleaned = match pattern {
-            "" => String::new(),
-            pattern => {
-                let cleaned = clean(pattern);
-                match cleaned.strip_prefix('/') {
-                    Some(rest) if !rest.is_empty() => rest.to_owned(),
-                    _ => cleaned,
-                }
-            }
-        };
-        found.push(format!("{sign}{cleaned}"));
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(pattern).collect()
+}
+
+/// The pattern of one line, relative to the root and cleaned; none for an empty line.
+pub fn pattern(line: &str) -> Option<String> {
+    let line = line.trim();
+    if line.is_empty() {
+        return None;
     }
-    found
+    let (sign, pattern) = match line.strip_prefix('!') {
+        Some(rest) => ("!", rest.trim()),
+        None => ("", line),
+    };
+    let cleaned = match pattern {
+        "" => String::new(),
+        pattern => {
+            let cleaned = clean(pattern);
+            match cleaned.strip_prefix('/') {
+                Some(rest) if !rest.is_empty() => rest.to_owned(),
+                _ => cleaned,
+            }
+        }
+    };
+    Some(format!("{sign}{cleaned}"))
 }
 
 /// A path without `.`, `..`, and slashes that say nothing.
@@ -112,28 +91,49 @@ impl Matcher {
     /// # Errors
     /// `!` alone, and classes that don't end.
     pub fn new<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<Matcher, PatternError> {
-        let mut found = Vec::new();
+        let mut matcher = Matcher::default();
         for pattern in patterns {
             let text = pattern.as_ref().trim();
-            if text.is_empty() {
-                continue;
+            if let Some((exception, bare)) = bare(text) {
+                if text == "!" || !glob::is_well_formed(&bare) {
+                    return Err(PatternError { pattern: text.into() });
+                }
+                matcher.patterns.push(Pattern::new(text, exception, &bare));
             }
-            let illegal = || PatternError { pattern: text.into() };
-            let (exception, bare) = match text.strip_prefix('!') {
-                Some("") => return Err(illegal()),
-                Some(rest) => (true, clean(rest)),
-                None => (false, clean(text)),
-            };
-            if !glob::is_well_formed(&bare) {
-                return Err(illegal());
-            }
-            found.push(Pattern {
-                tokens: tokens(&bare),
-                text: text.to_owned(),
-                exception,
-            });
         }
-        Ok(Matcher { patterns: found })
+        Ok(matcher)
+    }
+
+    /// Reads patterns, and takes those that can't be read for plain names; `!` and `.` alone say nothing.
+    pub fn lenient<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Matcher {
+        let mut matcher = Matcher::default();
+        for pattern in patterns {
+            matcher.push_lenient(pattern.as_ref());
+        }
+        matcher
+    }
+
+    /// Adds a pattern to the end, as [`Matcher::lenient`] reads it; whether it says something.
+    pub fn push_lenient(&mut self, pattern: &str) -> bool {
+        let text = pattern.trim();
+        let Some((exception, bare)) = bare(text).filter(|(_, bare)| bare != ".") else {
+            return false;
+        };
+        self.patterns.push(match glob::is_well_formed(&bare) {
+            true => Pattern::new(text, exception, &bare),
+            false => Pattern::literal(text, exception, &bare),
+        });
+        true
+    }
+
+    #[cfg(test)]
+    pub(crate) fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
+    /// A pattern as it was written, by its place in the list.
+    pub fn text(&self, place: usize) -> &str {
+        self.patterns.get(place).map_or("", |pattern| &pattern.text)
     }
 
     /// Whether there are no patterns.
@@ -150,20 +150,31 @@ impl Matcher {
     ///
     /// For entries of the root, `above` is none.
     pub fn check(&self, path: &str, above: Option<&Above>) -> (bool, Above) {
-        let mut taken = false;
+        let (place, above) = self.step(path, above, &|_| true);
+        (place.is_some(), above)
+    }
+
+    /// The place of the pattern that takes an entry away, given what its folder told.
+    fn step(
+        &self,
+        path: &str,
+        above: Option<&Above>,
+        counts: &dyn Fn(usize) -> bool,
+    ) -> (Option<usize>, Above) {
+        let mut taken = None;
         let mut matched = vec![false; self.patterns.len()];
         for (at, pattern) in self.patterns.iter().enumerate() {
             let mut fits = above.is_some_and(|above| above.matched.get(at).copied().unwrap_or(false));
             if !fits {
                 // It could change nothing.
-                if pattern.exception != taken {
+                if pattern.exception != taken.is_some() {
                     continue;
                 }
-                fits = pattern.fits(path);
+                fits = counts(at) && pattern.fits(path);
             }
             matched[at] = fits;
             if fits {
-                taken = !pattern.exception;
+                taken = (!pattern.exception).then_some(at);
             }
         }
         (taken, Above { matched })
@@ -171,145 +182,55 @@ impl Matcher {
 
     /// The pattern that takes a path away, by itself or one of its folders; none when it stays.
     pub fn taken_by(&self, path: &str) -> Option<&str> {
-        let mut found = None;
-        for pattern in &self.patterns {
-            if pattern.exception != found.is_some() {
-                continue;
-            }
-            let mut part = path;
-            let fits = loop {
-                if pattern.fits(part) {
-                    break true;
-                }
-                match part.rsplit_once('/') {
-                    Some((parent, _)) => part = parent,
-                    None => break false,
-                }
-            };
-            if fits {
-                found = (!pattern.exception).then_some(pattern.text.as_str());
-            }
+        self.deciding(path, &|_| true).map(|place| self.text(place))
+    }
+
+    /// The same by its place in the list, of those patterns that count for this path.
+    pub fn deciding(&self, path: &str, counts: &dyn Fn(usize) -> bool) -> Option<usize> {
+        // Nearly all paths meet no pattern at all, and then the folders above need not be asked one by one.
+        let may_be_taken = self
+            .patterns
+            .iter()
+            .enumerate()
+            .any(|(place, pattern)| !pattern.exception && counts(place) && pattern.fits_or_above(path));
+        if !may_be_taken {
+            return None;
         }
-        found
+        let mut above: Option<Above> = None;
+        let slashes = path.match_indices('/').map(|(at, _)| at);
+        for end in slashes {
+            above = Some(self.step(&path[..end], above.as_ref(), counts).1);
+        }
+        self.step(path, above.as_ref(), counts).0
+    }
+
+    /// Whether an exception after a place in the list may keep something below a folder that is taken away.
+    pub fn may_keep_below(&self, folder: &str, place: usize) -> bool {
+        let mut later = self.patterns.iter().skip(place + 1);
+        later.any(|pattern| pattern.exception && pattern.may_fit_below(folder))
+    }
+
+    /// Whether an exception names a path, or one of its folders.
+    pub fn has_exception_for(&self, path: &str) -> bool {
+        let mut exceptions = self.patterns.iter().filter(|pattern| pattern.exception);
+        exceptions.any(|pattern| pattern.fits_or_above(path))
+    }
+
+    /// Whether the last pattern that fits a path, or one of its folders, is an exception.
+    pub fn is_asked_for(&self, path: &str) -> bool {
+        let mut last = self.patterns.iter().rev();
+        last.find(|pattern| pattern.fits_or_above(path))
+            .is_some_and(|pattern| pattern.exception)
     }
 }
 
-impl Pattern {
-    fn fits(&self, path: &str) -> bool {
-        let path: Vec<char> = path.chars().collect();
-        // `**name` fits the end of any path; the pattern matcher has it so.
-        if let [Token::Folders, rest @ ..] = self.tokens.as_slice()
-            && !rest.is_empty()
-            && rest.iter().all(|token| matches!(token, Token::Letter(_)))
-            && !self.text.trim_start_matches('!').starts_with("**/")
-        {
-            let suffix: Vec<char> = rest
-                .iter()
-                .filter_map(|token| match token {
-                    Token::Letter(c) => Some(*c),
-                    _ => None,
-                })
-                .collect();
-            return path.ends_with(&suffix);
-        }
-        fits(&self.tokens, &path)
-    }
-}
-
-fn tokens(pattern: &str) -> Vec<Token> {
-    let chars: Vec<char> = pattern.chars().collect();
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < chars.len() {
-        match chars[at] {
-            '*' if chars.get(at + 1) == Some(&'*') => {
-                at += 2;
-                if chars.get(at) == Some(&'/') {
-                    at += 1;
-                }
-                found.push(if at == chars.len() {
-                    Token::All
-                } else {
-                    Token::Folders
-                });
-            }
-            '*' => {
-                found.push(Token::Part);
-                at += 1;
-            }
-            '?' => {
-                found.push(Token::One(vec!['?']));
-                at += 1;
-            }
-            '[' => {
-                let mut end = at + 1;
-                if chars.get(end) == Some(&'^') {
-                    end += 1;
-                }
-                end += 1;
-                while end < chars.len() && chars[end] != ']' {
-                    end += if chars[end] == '\\' { 2 } else { 1 };
-                }
-                let end = (end + 1).min(chars.len());
-                found.push(Token::One(chars[at..end].to_vec()));
-                at = end;
-            }
-            '\\' if at + 1 < chars.len() => {
-                found.push(Token::Letter(chars[at + 1]));
-                at += 2;
-            }
-            c => {
-                found.push(Token::Letter(c));
-                at += 1;
-            }
-        }
-    }
-    found
-}
-
-/// Whether tokens fit a whole path. Each token and place is tried once, so no pattern takes long.
-fn fits(tokens: &[Token], path: &[char]) -> bool {
-    // Places in the path that the tokens so far lead to.
-    let mut here = vec![false; path.len() + 1];
-    here[0] = true;
-    for token in tokens {
-        let mut next = vec![false; path.len() + 1];
-        match token {
-            Token::Letter(c) => {
-                for at in 0..path.len() {
-                    next[at + 1] = here[at] && path[at] == *c;
-                }
-            }
-            Token::One(pattern) => {
-                for at in 0..path.len() {
-                    next[at + 1] = here[at] && path[at] != '/' && glob::one(pattern, path[at]).is_some();
-                }
-            }
-            Token::Part => {
-                let mut open = false;
-                for at in 0..=path.len() {
-                    open |= here[at];
-                    next[at] = open;
-                    if path.get(at) == Some(&'/') {
-                        open = false;
-                    }
-                }
-            }
-            Token::Folders => {
-                let mut open = false;
-                for at in 0..=path.len() {
-                    next[at] = here[at] || (open && at > 0 && path[at - 1] == '/');
-                    open |= here[at];
-                }
-            }
-            Token::All => {
-                let first = here.iter().position(|is| *is).unwrap_or(path.len() + 1);
-                next.iter_mut().skip(first).for_each(|is| *is = true);
-            }
-        }
-        here = next;
-    }
-    here[path.len()]
+/// Whether a pattern is an exception, and the pattern itself, cleaned; none where nothing is left.
+fn bare(text: &str) -> Option<(bool, String)> {
+    let (exception, rest) = match text.strip_prefix('!') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    (!text.is_empty()).then(|| (exception, clean(rest)))
 }
 
 #[cfg(test)]
@@ -389,6 +310,9 @@ mod tests {
             (&["util/docker/web"], "util/docker/web/foo", true),
             (&["a?c"], "a/c", false),
             (&["/x"], "x", false),
+            // A folder's exception, met before the folder was taken away, says nothing of what is in it.
+            (&["a/x", "!a"], "a/x", true),
+            (&["a/x", "!a/*"], "a/x", false),
         ] {
             assert_eq!(taken(patterns, path), expected, "{patterns:?} {path}");
         }

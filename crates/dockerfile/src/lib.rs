@@ -10,6 +10,7 @@ mod forms;
 pub mod glob;
 mod heredoc;
 pub mod ignore;
+mod ignore_pattern;
 mod instruction;
 mod lines;
 mod mount;

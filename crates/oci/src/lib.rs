@@ -6,6 +6,7 @@
 pub mod config;
 pub mod digest;
 pub mod manifest;
+pub mod near;
 pub mod platform;
 pub mod reference;
 pub mod tar;

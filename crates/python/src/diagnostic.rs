@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use coil_oci::near::distance;
+
 use crate::project_files::FileError;
 
 /// The kind of a problem, for callers that decide by it.
@@ -233,28 +235,6 @@ pub fn by_nearness<'a>(written: &str, known: &[&'a str]) -> Vec<&'a str> {
     let mut sorted: Vec<&str> = known.to_vec();
     sorted.sort_by_key(|word| (distance(&key(written), &key(word)), *word));
     sorted
-}
-
-/// Edits (insert, delete, replace, swap of neighbours) between two words.
-fn distance(left: &str, right: &str) -> usize {
-    let left: Vec<char> = left.chars().collect();
-    let right: Vec<char> = right.chars().collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=right.len()).collect();
-    for (row, a) in left.iter().enumerate() {
-        let mut next = vec![row + 1];
-        for (column, b) in right.iter().enumerate() {
-            let mut cost = (last[column] + usize::from(a != b))
-                .min(last[column + 1] + 1)
-                .min(next[column] + 1);
-            if row > 0 && column > 0 && *a == right[column - 1] && left[row - 1] == *b {
-                cost = cost.min(before[column - 1] + 1);
-            }
-            next.push(cost);
-        }
-        before = std::mem::replace(&mut last, next);
-    }
-    last[right.len()]
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::sync::LazyLock;
 
-use crate::dockerignore::{self, Pattern};
+use coil_dockerfile::ignore::{self, Matcher};
 
 /// The rules for a project's files.
 #[derive(Debug, Clone)]
 pub struct IgnoreRules {
-    patterns: Vec<Pattern>,
+    matcher: Matcher,
     /// Reasons, one for each pattern, where they are defaults.
     reasons: Vec<Option<&'static str>>,
     is_default: bool,
@@ -113,13 +113,9 @@ const SECRETS: &[(&str, &str)] = &[
 impl Default for IgnoreRules {
     /// The rules of a project without a `.dockerignore`.
     fn default() -> Self {
-        let (patterns, reasons) = DEFAULTS
-            .iter()
-            .filter_map(|(line, reason)| Some((dockerignore::pattern(line)?, Some(*reason))))
-            .unzip();
         IgnoreRules {
-            patterns,
-            reasons,
+            matcher: Matcher::lenient(DEFAULTS.iter().map(|(line, _)| *line)),
+            reasons: DEFAULTS.iter().map(|(_, reason)| Some(*reason)).collect(),
             is_default: true,
         }
     }
@@ -128,13 +124,15 @@ impl Default for IgnoreRules {
 impl IgnoreRules {
     /// The rules of a `.dockerignore`: only what it says.
     pub fn from_text(text: &str) -> Self {
-        let patterns = dockerignore::parse(text);
-        let reasons = vec![None; patterns.len()];
-        IgnoreRules {
-            patterns,
-            reasons,
+        let mut rules = IgnoreRules {
+            matcher: Matcher::default(),
+            reasons: Vec::new(),
             is_default: false,
+        };
+        for pattern in ignore::patterns(text) {
+            rules.push(&pattern);
         }
+        rules
     }
 
     /// Adds `[tool.coil] exclude` and then `include`, which has the last word.
@@ -150,8 +148,9 @@ impl IgnoreRules {
     }
 
     fn push(&mut self, line: &str) {
-        if let Some(pattern) = dockerignore::pattern(line.trim()) {
-            self.patterns.push(pattern);
+        if let Some(pattern) = ignore::pattern(line)
+            && self.matcher.push_lenient(&pattern)
+        {
             self.reasons.push(None);
         }
     }
@@ -161,44 +160,33 @@ impl IgnoreRules {
         self.is_default
     }
 
-    /// Whether a path (relative, with `/`) is left out: the last pattern that matches it or a directory above decides.
+    /// Whether a path (relative, with `/`) is left out, as BuildKit decides: the last pattern that matches it or a directory above.
     ///
     /// Patterns make no difference between files and directories, as Docker's don't.
     pub fn matches(&self, path: &str, _is_dir: bool) -> bool {
         self.deciding(path).is_some()
     }
 
-    /// The pattern that leaves a path out.
+    /// The place of the pattern that leaves a path out.
     fn deciding(&self, path: &str) -> Option<usize> {
-        let place = (0..self.patterns.len()).rev().find(|place| {
-            // `.env.example` is shipped by a default's exception and not by a `!` pattern, which would make every
-            // directory one that must be entered.
-            let exempt = self.reasons[*place].is_some() && is_example(path);
-            !exempt && self.patterns[*place].matches(path)
-        })?;
-        (!self.patterns[place].negated).then_some(place)
+        // `.env.example` is shipped by a default's exception and not by a `!` pattern, which would make every
+        // directory one that must be entered.
+        let is_example = is_example(path);
+        self.matcher
+            .deciding(path, &|place| !is_example || self.reasons[place].is_none())
     }
 
     /// Whether a directory need not be entered: it is left out, and no `!` pattern could take back what is in it.
     pub fn can_skip_dir(&self, path: &str) -> bool {
-        self.deciding(path).is_some_and(|place| {
-            !self.patterns[place + 1..]
-                .iter()
-                .any(|pattern| pattern.negated && pattern.may_match_below(path))
-        })
+        self.deciding(path)
+            .is_some_and(|place| !self.matcher.may_keep_below(path, place))
     }
 
     /// Whether a directory is a virtual environment to leave out, by the `pyvenv.cfg` in it.
     ///
     /// A `.dockerignore` is taken at its word, so this is only ever so with the defaults.
     pub fn is_environment_left_out(&self, path: &str, has_pyvenv_cfg: bool) -> bool {
-        self.is_default
-            && has_pyvenv_cfg
-            && !path.is_empty()
-            && !self
-                .patterns
-                .iter()
-                .any(|pattern| pattern.negated && pattern.matches(path))
+        self.is_default && has_pyvenv_cfg && !path.is_empty() && !self.matcher.has_exception_for(path)
     }
 
     /// What becomes of a file, with the reason.
@@ -206,22 +194,14 @@ impl IgnoreRules {
         if let Some(place) = self.deciding(path) {
             return Verdict::Leave(match self.reasons[place] {
                 Some(reason) => reason.to_owned(),
-                None => format!("the pattern `{}`", self.patterns[place].text),
+                None => format!("the pattern `{}`", self.matcher.text(place)),
             });
         }
         match secret_like(path) {
             // Someone asked for this very file by `!` or `include`.
-            Some(reason) if !self.asked_for(path) => Verdict::SecretLike(reason),
+            Some(reason) if !self.matcher.is_asked_for(path) => Verdict::SecretLike(reason),
             _ => Verdict::Ship,
         }
-    }
-
-    fn asked_for(&self, path: &str) -> bool {
-        self.patterns
-            .iter()
-            .rev()
-            .find(|pattern| pattern.matches(path))
-            .is_some_and(|pattern| pattern.negated)
     }
 }
 
@@ -236,14 +216,10 @@ fn is_example(path: &str) -> bool {
 
 /// Why a file looks like a secret, if it does.
 pub fn secret_like(path: &str) -> Option<&'static str> {
-    static PATTERNS: LazyLock<Vec<(Pattern, &'static str)>> = LazyLock::new(|| {
-        SECRETS
-            .iter()
-            .filter_map(|(line, reason)| Some((dockerignore::pattern(line)?, *reason)))
-            .collect()
-    });
-    let (pattern, reason) = PATTERNS.iter().rev().find(|(pattern, _)| pattern.matches(path))?;
-    (!pattern.negated).then_some(*reason)
+    static PATTERNS: LazyLock<Matcher> =
+        LazyLock::new(|| Matcher::lenient(SECRETS.iter().map(|(line, _)| *line)));
+    let place = PATTERNS.deciding(path, &|_| true)?;
+    SECRETS.get(place).map(|(_, reason)| *reason)
 }
 
 #[cfg(test)]

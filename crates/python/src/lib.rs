@@ -4,11 +4,11 @@
 //! reads the environment, the clock, the disk or the network, and no code of a project is ever imported.
 
 pub mod coil_lock;
+mod coil_lock_text;
 pub mod coil_settings;
 mod content_hash;
 pub mod diagnostic;
 mod django_start;
-mod dockerignore;
 pub mod ignore_rules;
 pub mod import_names;
 pub mod import_scan;

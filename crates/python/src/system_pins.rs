@@ -13,7 +13,8 @@
 use coil_oci::{Arch, Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::coil_lock::{BasePackage, CoilLock, put, write_debian_package};
+use crate::coil_lock::{BasePackage, CoilLock};
+use crate::coil_lock_text::{put, write_debian_package};
 
 /// The Debian packages of a stand-in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,12 +8,12 @@ use std::process::Command;
 /// Which crate of ours may use which: arrows point down only. Tests may use `testkit` besides.
 const EDGES: &[(&str, &[&str])] = &[
     ("oci", &[]),
-    ("python", &["oci"]),
+    ("python", &["oci", "dockerfile"]),
     ("plan", &["oci", "python"]),
     ("sbom", &["oci"]),
     ("sys", &[]),
     ("elf", &[]),
-    ("dockerfile", &[]),
+    ("dockerfile", &["oci"]),
     ("template", &[]),
     ("fetch", &["oci"]),
     ("store", &["oci"]),

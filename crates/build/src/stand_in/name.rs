@@ -148,16 +148,10 @@ pub fn recipe(name: &Reference, nearest: bool) -> Result<Recipe, NameError> {
     .recipe()
 }
 
-/// Two names that differ by one letter, or by two swapped ones.
+/// Two names with a slip or two between them; short ones with one.
 fn is_near(a: &str, b: &str) -> bool {
-    let letters = |text: &str| {
-        let mut letters: Vec<char> = text.chars().collect();
-        letters.sort_unstable();
-        letters
-    };
-    let common = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
-    letters(a) == letters(b)
-        || (a.len().abs_diff(b.len()) <= 1 && common + 2 >= a.len().min(b.len()) && common > 2)
+    let most = (b.len() / 3).clamp(1, 2);
+    a.len() < 64 && coil_oci::near::distance(a, b) <= most
 }
 
 struct Asked<'a> {
