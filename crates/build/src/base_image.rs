@@ -1,9 +1,11 @@
 //! Which image a base's name means: the pinned one, the store's, the registry's, and only then one that stands in for it.
 
+use std::time::Duration;
+
 use coil_fetch::FetchError;
 use coil_oci::{Arch, Descriptor, Digest, Index, Manifest, Platform, Reference, media_type};
 use coil_python::coil_lock::ImagePin;
-use coil_registry::{PullError, PullRequest, Quiet};
+use coil_registry::{PullError, PullRequest, Quiet, Registries};
 use coil_store::{Image, NamedImage, StoreError};
 
 use crate::base::BaseImage;
@@ -12,6 +14,9 @@ use crate::foreign_base::ForeignWish;
 use crate::lock_file::LockFile;
 use crate::request::Packer;
 use crate::stand_in;
+
+/// How long a registry may take to answer where a stand-in is here: behind a firewall that drops what is sent, it never does.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An image that is in the store, whole.
 pub(crate) struct Located {
@@ -48,7 +53,11 @@ impl Packer<'_> {
         };
         let located = match self.in_store(wish, arch)? {
             Some(found) if !found.stand_in || is_pinned(&found) => found,
-            Some(stand_in) => self.pulled(wish, None, arch).unwrap_or(stand_in),
+            Some(stand_in) => {
+                let hurried = self.registries.map(|all| all.in_a_hurry(PATIENCE));
+                self.pulled_from(hurried.as_ref(), wish, None, arch)
+                    .unwrap_or(stand_in)
+            }
             None => self.pulled(wish, None, arch)?,
         };
         if located.stand_in {
@@ -134,9 +143,19 @@ impl Packer<'_> {
         })
     }
 
-    /// Pulls the image, and names it as `coil pull` does.
     fn pulled(
         &self,
+        wish: &ForeignWish<'_>,
+        digest: Option<Digest>,
+        arch: Arch,
+    ) -> Result<Located, PackError> {
+        self.pulled_from(self.registries, wish, digest, arch)
+    }
+
+    /// Pulls the image, and names it as `coil pull` does.
+    fn pulled_from(
+        &self,
+        registries: Option<&Registries<'_>>,
         wish: &ForeignWish<'_>,
         digest: Option<Digest>,
         arch: Arch,
@@ -145,7 +164,7 @@ impl Packer<'_> {
             message: format!("the base {} cannot be had: {reason}", wish.text),
             help,
         };
-        let Some(registries) = self.registries else {
+        let Some(registries) = registries else {
             let text = "the store does not have it, and no registry may be asked";
             return Err(missing(text.into(), None));
         };

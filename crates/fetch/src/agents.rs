@@ -8,7 +8,7 @@ use ureq::http::Uri;
 use ureq::unversioned::transport::DefaultConnector;
 
 use crate::address::{Address, Credentials, redact_url};
-use crate::client::{FetchSettings, Fetcher};
+use crate::client::{Fetcher, Inner};
 use crate::error::FetchError;
 use crate::names::Names;
 use crate::{forward, proxy, tls};
@@ -37,28 +37,24 @@ impl Fetcher {
     }
 
     pub(crate) fn agent(&self, address: &Address, url: &str) -> Result<&Agent, FetchError> {
-        let (settings, names) = (&self.inner.settings, &self.inner.agents.names);
+        let (inner, names) = (&*self.inner, &self.inner.agents.names);
         let proxy = self.proxy_for(address);
         let made = match (address.https, proxy) {
             (false, None) => {
-                let made = || with_names(config(settings).build(), names);
+                let made = || with_names(config(inner).build(), names);
                 return Ok(self.inner.agents.plain.get_or_init(made));
             }
             (false, Some(proxy)) => self
                 .inner
                 .agents
                 .plain_proxied
-                .get_or_init(|| plain_proxied(settings, names, proxy)),
-            (true, None) => self
-                .inner
-                .agents
-                .tls
-                .get_or_init(|| secure(settings, names, None)),
+                .get_or_init(|| plain_proxied(inner, names, proxy)),
+            (true, None) => self.inner.agents.tls.get_or_init(|| secure(inner, names, None)),
             (true, Some(proxy)) => self
                 .inner
                 .agents
                 .tls_proxied
-                .get_or_init(|| secure(settings, names, Some(proxy))),
+                .get_or_init(|| secure(inner, names, Some(proxy))),
         };
         made.as_ref().map_err(|reason| FetchError::Tls {
             url: redact_url(url),
@@ -67,7 +63,8 @@ impl Fetcher {
     }
 }
 
-fn config(settings: &FetchSettings) -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+fn config(inner: &Inner) -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+    let timeout = inner.settings.timeout;
     Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -75,9 +72,11 @@ fn config(settings: &FetchSettings) -> ureq::config::ConfigBuilder<ureq::typesta
         .proxy(None)
         .user_agent(concat!("coil/", env!("CARGO_PKG_VERSION")))
         .accept_encoding("")
-        .timeout_connect(Some(settings.timeout))
-        .timeout_per_read(Some(settings.timeout))
-        .timeout_per_write(Some(settings.timeout))
+        // Else the system says how long it looks.
+        .timeout_resolve(inner.patience)
+        .timeout_connect(Some(timeout))
+        .timeout_per_read(Some(timeout))
+        .timeout_per_write(Some(timeout))
         .max_idle_connections_per_host(8)
 }
 
@@ -85,9 +84,9 @@ fn with_names(config: Config, names: &Names) -> Agent {
     Agent::with_parts(config, DefaultConnector::default(), names.clone())
 }
 
-fn plain_proxied(settings: &FetchSettings, names: &Names, proxy: &str) -> Result<Agent, String> {
+fn plain_proxied(inner: &Inner, names: &Names, proxy: &str) -> Result<Agent, String> {
     if proxy.starts_with("https://") || proxy.starts_with("socks") {
-        return tunnel(proxy).map(|proxy| with_names(config(settings).proxy(Some(proxy)).build(), names));
+        return tunnel(proxy).map(|proxy| with_names(config(inner).proxy(Some(proxy)).build(), names));
     }
     let text = if proxy.contains("://") {
         proxy.to_string()
@@ -101,18 +100,19 @@ fn plain_proxied(settings: &FetchSettings, names: &Names, proxy: &str) -> Result
         .map_err(|_| "the http proxy's address is not a URL".to_string())?;
     let authorization = address.credentials.as_ref().map(Credentials::basic);
     Ok(forward::agent(
-        config(settings).build(),
+        config(inner).build(),
         names.clone(),
         uri,
         authorization,
     ))
 }
 
-fn secure(settings: &FetchSettings, names: &Names, proxy: Option<&str>) -> Result<Agent, String> {
+fn secure(inner: &Inner, names: &Names, proxy: Option<&str>) -> Result<Agent, String> {
+    let settings = &inner.settings;
     let tls = tls::config(settings.ca_file.as_deref(), settings.ca_dir.as_deref())?;
     let proxy = proxy.map(tunnel).transpose()?;
     Ok(with_names(
-        config(settings).tls_config(tls).proxy(proxy).build(),
+        config(inner).tls_config(tls).proxy(proxy).build(),
         names,
     ))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::Body;
 use ureq::http::Response;
@@ -79,6 +79,8 @@ pub enum LoginSource {
 pub(crate) struct Inner {
     pub(crate) settings: FetchSettings,
     first_pause: Duration,
+    /// How long a request may take with all its tries; none where only their number counts.
+    pub(crate) patience: Option<Duration>,
     pub(crate) agents: Agents,
     /// Logins that stood in a URL, by origin.
     logins: Mutex<BTreeMap<String, Credentials>>,
@@ -112,6 +114,7 @@ impl Fetcher {
             inner: Arc::new(Inner {
                 settings,
                 first_pause: Duration::from_millis(250),
+                patience: None,
                 agents: Agents::default(),
                 logins: Mutex::new(BTreeMap::new()),
             }),
@@ -154,6 +157,23 @@ impl Fetcher {
         if let Some(inner) = Arc::get_mut(&mut fetcher.inner) {
             inner.first_pause = first_pause;
         }
+        fetcher
+    }
+
+    /// The same client for questions whose answer is not waited for: a server that doesn't answer in this time is given up.
+    ///
+    /// It counts for finding the address, for the connection and for each next piece of an answer, and nothing is tried again once
+    /// it has passed. Connections and what is known of hosts aren't shared with the client that it is made from.
+    pub fn in_a_hurry(&self, patience: Duration) -> Fetcher {
+        let mut settings = self.inner.settings.clone();
+        settings.timeout = settings.timeout.min(patience);
+        let mut fetcher = Fetcher::new(settings);
+        if let Some(inner) = Arc::get_mut(&mut fetcher.inner) {
+            inner.patience = Some(patience);
+            inner.first_pause = self.inner.first_pause;
+        }
+        fetcher.anonymous = self.anonymous;
+        fetcher.fixed = self.fixed.clone();
         fetcher
     }
 
@@ -239,6 +259,7 @@ impl Fetcher {
         mut attempt: impl FnMut() -> Result<T, FetchError>,
     ) -> Result<T, FetchError> {
         let mut tries = 0;
+        let begun = Instant::now();
         loop {
             let error = match attempt() {
                 Ok(value) => return Ok(value),
@@ -257,7 +278,12 @@ impl Fetcher {
                 _ => None,
             };
             let pause = asked.unwrap_or_else(|| self.inner.first_pause.saturating_mul(1 << tries.min(10)));
-            std::thread::sleep(pause.min(LONGEST_PAUSE));
+            let pause = pause.min(LONGEST_PAUSE);
+            let patience = self.inner.patience;
+            if patience.is_some_and(|patience| begun.elapsed() + pause >= patience) {
+                return Err(error);
+            }
+            std::thread::sleep(pause);
             tries += 1;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use coil_fetch::{Answer, Exchange, Fetcher, basic_authorization, percent_encode, redact_url};
 use serde::Deserialize;
@@ -18,7 +19,10 @@ const CLIENT: &str = "coil";
 
 /// All registries, as one user reaches them. Tokens are remembered as long as it lives.
 pub struct Registries<'a> {
+    /// For blobs.
     pub(crate) fetcher: Fetcher,
+    /// For all else.
+    asking: Fetcher,
     pub(crate) settings: RegistrySettings,
     credentials: &'a dyn Credentials,
     /// By server and repository: the server's challenges, and the `Authorization` that answers them.
@@ -61,11 +65,25 @@ impl<'a> Registries<'a> {
         settings: RegistrySettings,
         credentials: &'a dyn Credentials,
     ) -> Registries<'a> {
+        // Logins of package indices (netrc, addresses) have no business at a registry.
+        let fetcher = fetcher.anonymous();
         Registries {
-            // Logins of package indices (netrc, addresses) have no business at a registry.
-            fetcher: fetcher.anonymous(),
+            asking: fetcher.clone(),
+            fetcher,
             settings,
             credentials,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The same registries, where there is another way when they don't answer: they get this long for a connection and for each
+    /// piece of an answer, and nothing is asked again after it. Layers, once it is known that they are there, have all the time.
+    pub fn in_a_hurry(&self, patience: Duration) -> Registries<'a> {
+        Registries {
+            fetcher: self.fetcher.clone(),
+            asking: self.fetcher.in_a_hurry(patience),
+            settings: self.settings.clone(),
+            credentials: self.credentials,
             known: Mutex::default(),
         }
     }
@@ -92,7 +110,7 @@ impl<'a> Registries<'a> {
                 form: None,
                 limit: LIMIT,
             };
-            self.fetcher.exchange(&request).map_err(PullError::Fetch)
+            self.asking.exchange(&request).map_err(PullError::Fetch)
         };
         let known = self.known(endpoint);
         let answer = ask(known.as_ref().map(|known| known.authorization.as_str()))?;
@@ -192,7 +210,7 @@ impl<'a> Registries<'a> {
                 ("scope", scope),
                 ("refresh_token", token),
             ];
-            self.fetcher.exchange(&Exchange {
+            self.asking.exchange(&Exchange {
                 url: realm,
                 form: Some(&form),
                 limit: LIMIT,
@@ -217,7 +235,7 @@ impl<'a> Registries<'a> {
                 }
                 _ => None,
             };
-            self.fetcher.exchange(&Exchange {
+            self.asking.exchange(&Exchange {
                 url: &url,
                 authorization: authorization.as_deref(),
                 limit: LIMIT,

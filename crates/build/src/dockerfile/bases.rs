@@ -1,5 +1,7 @@
 //! `FROM` and `--from`: an image of the store, of a registry, or one that stands in for it.
 
+use std::time::Duration;
+
 use coil_dockerfile::Span;
 use coil_oci::{Arch, Descriptor, Digest, ImageConfig, Platform, Reference, media_type};
 use coil_registry::{PullRequest, Quiet};
@@ -7,6 +9,7 @@ use coil_store::{Image, StoreError};
 
 use super::solving::BuiltLayer;
 use super::{BuildError, Builder};
+use crate::base_image::PATIENCE;
 use crate::stand_in;
 
 /// Records of registries that couldn't give an image that has a stand-in: when, in seconds since 1970.
@@ -49,7 +52,8 @@ impl Builder<'_> {
         {
             return Ok(self.standing_in(&reference, image));
         }
-        match (self.pulled(name, &reference, arch, span), stand_in) {
+        let patience = stand_in.is_some().then_some(PATIENCE);
+        match (self.pulled(name, &reference, arch, span, patience), stand_in) {
             (Ok(base), _) => Ok(base),
             (Err(_), Some(image)) => {
                 self.asked_in_vain(&reference)?;
@@ -82,7 +86,14 @@ impl Builder<'_> {
             .map_err(BuildError::io("keeping what a registry said"))
     }
 
-    fn pulled(&self, name: &str, reference: &Reference, arch: Arch, span: Span) -> Result<Base, BuildError> {
+    fn pulled(
+        &self,
+        name: &str,
+        reference: &Reference,
+        arch: Arch,
+        span: Span,
+        patience: Option<Duration>,
+    ) -> Result<Base, BuildError> {
         let Some(registries) = self.registries else {
             let text = format!("the image {name} is not here, and no registry may be asked");
             return Err(self.no_image(reference, span, text, None));
@@ -94,7 +105,10 @@ impl Builder<'_> {
             platforms: vec![Platform::linux(arch)],
             strict: false,
         };
-        let pulled = registries
+        let hurried = patience.map(|patience| registries.in_a_hurry(patience));
+        let pulled = hurried
+            .as_ref()
+            .unwrap_or(registries)
             .pull(self.store, &request, self.downloads, &Quiet)
             .map_err(|error| match stand_in::made_of(reference).is_some() {
                 true => {
@@ -129,7 +143,7 @@ impl Builder<'_> {
     }
 
     /// The image of a name, if the store has it for the platform, and whether it only stands in.
-    fn image_here(&self, name: &str, arch: Arch) -> Result<Option<(Image, bool)>, BuildError> {
+    pub(super) fn image_here(&self, name: &str, arch: Arch) -> Result<Option<(Image, bool)>, BuildError> {
         let named = match self.store.find(name) {
             Ok(named) => named,
             Err(StoreError::NoSuchImage(_)) => return Ok(None),

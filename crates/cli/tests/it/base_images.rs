@@ -3,6 +3,7 @@
 //! One slim Python is made, in the shared data root, and used by all.
 
 mod mirror;
+mod registries;
 mod servers;
 mod uv;
 

@@ -190,6 +190,26 @@ fn nobody_there() {
 }
 
 #[test]
+fn who_is_in_a_hurry_asks_a_silent_server_once() {
+    let server = Server::start(|_, _| {
+        std::thread::park();
+        Vec::new()
+    });
+    let patient = fetcher(settings());
+    let hurried = patient.in_a_hurry(Duration::from_millis(50));
+    let error = hurried.get(&server.url("/"), None).unwrap_err();
+    assert!(matches!(error, FetchError::Timeout { .. }), "{error:?}");
+    assert_eq!(server.seen().len(), 1);
+    // What fails at once is tried again meanwhile.
+    let server = Server::start(|_, number| match number {
+        0 => reply("503 Busy", &[], b""),
+        _ => reply("200 OK", &[], b"here"),
+    });
+    let hurried = patient.in_a_hurry(Duration::from_secs(60));
+    assert_eq!(hurried.get(&server.url("/"), None).unwrap().body, b"here");
+}
+
+#[test]
 fn a_silent_server_times_out() {
     let server = Server::start(|_, _| {
         std::thread::park();
