@@ -152,8 +152,11 @@ pub struct ExtendedInstruction {
 
 const BPF_PROG_LOAD: i32 = 5;
 const BPF_PROG_ATTACH: i32 = 8;
+const BPF_LINK_CREATE: i32 = 28;
 const PROGRAM_CGROUP_DEVICE: u32 = 15;
+const PROGRAM_CGROUP_ADDRESS: u32 = 18;
 const ATTACH_CGROUP_DEVICE: u32 = 6;
+const ATTACH_CONNECT_4: u32 = 10;
 
 #[repr(C, align(8))]
 #[derive(Default)]
@@ -167,6 +170,9 @@ struct LoadAttributes {
     log: u64,
     kernel_version: u32,
     flags: u32,
+    name: [u8; 16],
+    device: u32,
+    attach_kind: u32,
 }
 
 #[repr(C)]
@@ -178,19 +184,45 @@ struct AttachAttributes {
     flags: u32,
 }
 
-/// Loads a device program and attaches it to a cgroup v2 directory. Needs root on the host.
-pub fn attach_device_program(cgroup: impl AsFd, program: &[ExtendedInstruction]) -> io::Result<OwnedFd> {
+fn load(program: &[ExtendedInstruction], program_type: u32, attach_kind: u32) -> io::Result<OwnedFd> {
     let license = c"Apache-2.0";
     let load = LoadAttributes {
-        program_type: PROGRAM_CGROUP_DEVICE,
+        program_type,
+        attach_kind,
         count: program.len() as u32,
         instructions: program.as_ptr() as u64,
         license: license.as_ptr() as u64,
         ..LoadAttributes::default()
     };
     // SAFETY: the pointers are valid for the call and the size is the structure's.
-    let fd =
-        owned(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &load, size_of::<LoadAttributes>()) })?;
+    owned(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &load, size_of::<LoadAttributes>()) })
+}
+
+/// Has a program look at each IPv4 connect of the processes in a cgroup v2 directory and below (Linux 5.7), as long as the
+/// descriptor that comes back is open. Needs root on the host.
+pub fn link_connect_program(cgroup: impl AsFd, program: &[ExtendedInstruction]) -> io::Result<OwnedFd> {
+    let loaded = load(program, PROGRAM_CGROUP_ADDRESS, ATTACH_CONNECT_4)?;
+    // `link_create`: program, target, kind and flags.
+    let link = AttachAttributes {
+        target: loaded.as_raw_fd() as u32,
+        program: cgroup.as_fd().as_raw_fd() as u32,
+        kind: ATTACH_CONNECT_4,
+        flags: 0,
+    };
+    // SAFETY: the pointer is valid for the call and the size is the structure's.
+    owned(unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_LINK_CREATE,
+            &link,
+            size_of::<AttachAttributes>(),
+        )
+    })
+}
+
+/// Loads a device program and attaches it to a cgroup v2 directory. Needs root on the host.
+pub fn attach_device_program(cgroup: impl AsFd, program: &[ExtendedInstruction]) -> io::Result<OwnedFd> {
+    let fd = load(program, PROGRAM_CGROUP_DEVICE, 0)?;
     let attach = AttachAttributes {
         target: cgroup.as_fd().as_raw_fd() as u32,
         program: fd.as_raw_fd() as u32,

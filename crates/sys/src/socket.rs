@@ -171,6 +171,24 @@ pub fn original_destination(stream: &TcpStream) -> io::Result<SocketAddrV4> {
     Ok(SocketAddrV4::new(ip, u16::from_be(raw.sin_port)))
 }
 
+/// The kernel's number of the network namespace that a socket is in (Linux 5.14).
+pub fn network_number(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    const NETNS_COOKIE: libc::c_int = 71;
+    let mut number = 0u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: pointer and length describe the local number.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            NETNS_COOKIE,
+            (&raw mut number).cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(number)
+}
+
 /// How a non-blocking connect began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connecting {

@@ -1,11 +1,12 @@
 //! Networks of the user's own: names, several for one container, joining and leaving, and what is left behind.
 
 use coil_testkit::network::{free_port, http_get, wait_for_http};
-use coil_testkit::process::signal;
 use coil_testkit::{Context, Finished, wait_until};
 use serde_json::Value;
 
-use crate::{shared, user};
+mod leaving;
+
+use crate::shared;
 
 /// Sleeps until it is told to stop.
 const SLEEPER: &str = "import signal, sys\nsignal.signal(15, lambda *_: sys.exit(0))\nsignal.pause()";
@@ -571,110 +572,6 @@ fn ports_are_published_by_range_by_image_and_as_datagrams() {
 }
 
 #[test]
-fn killed_monitors_leave_no_devices_addresses_or_rules() {
-    let context = shared();
-    let paths = [context.path(), context.root()];
-    let before = coil_testkit::leftovers::Traces::of(&paths);
-    {
-        let mut own = networks(&context);
-        own.make("frail", &["--ipv6"]);
-        let port = free_port();
-        sleeper(
-            &context,
-            "doomed",
-            &["--network", "frail", "-p", &format!("{port}:80")],
-        );
-        sleeper(&context, "witness", &["--network", "frail"]);
-        let monitor = monitor_of(&context, "doomed");
-        signal(monitor, "KILL");
-        wait_until("the container is dead", || {
-            inspect(&context, "doomed")["State"]["Status"] == "exited"
-        });
-        // Before anybody cleared up, its name is gone; after the next start its address is free.
-        assert_eq!(look_up(&context, "witness", "doomed"), "not found");
-        context.coil(["rm", "-f", "doomed"]).run().success();
-        sleeper(
-            &context,
-            "doomed",
-            &["--network", "frail", "-p", &format!("{port}:80")],
-        );
-        assert_ne!(
-            address(&context, "doomed", "frail"),
-            address(&context, "witness", "frail")
-        );
-    }
-    coil_testkit::leftovers::Traces::none_since(&before, &paths);
-}
-
-/// The process that watches over a container: the parent of its first one.
-fn monitor_of(context: &Context, name: &str) -> u32 {
-    let pid = inspect(context, name)["State"]["Pid"]
-        .as_i64()
-        .unwrap_or_default();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-    parent
-        .and_then(|text| text.trim().parse().ok())
-        .expect("it has a parent")
-}
-
-#[test]
-fn run_and_remove_leaves_the_machine_as_it_was() {
-    let context = shared();
-    let image = context.python_image();
-    let paths = [context.path(), context.root()];
-    let before = coil_testkit::leftovers::Traces::of(&paths);
-    {
-        let mut own = networks(&context);
-        own.make("brief", &[]);
-        for _ in 0..10 {
-            context
-                .coil([
-                    "run",
-                    "--rm",
-                    "--network",
-                    "brief",
-                    "--network",
-                    "bridge",
-                    "-p",
-                    "80",
-                    image,
-                    "true",
-                ])
-                .run()
-                .success();
-        }
-        // Whoever has ended is out of the network, at once.
-        context.coil(["network", "rm", "brief"]).run().success();
-    }
-    coil_testkit::leftovers::Traces::none_since(&before, &paths);
-}
-
-#[test]
-fn prune_removes_what_nobody_uses() {
-    let context = shared();
-    let mut own = networks(&context);
-    own.make("used", &[]);
-    own.make("unused", &[]);
-    own.make("kept", &["--label", "keep"]);
-    sleeper(&context, "user", &["--network", "used"]);
-    let pruned = context
-        .coil(["network", "prune", "-f", "--filter", "label!=keep"])
-        .run()
-        .success();
-    assert!(
-        pruned.stdout().starts_with("Deleted Networks:\nunused\n"),
-        "{pruned}"
-    );
-    let left = context
-        .coil(["network", "ls", "-f", "type=custom", "--format", "{{.Name}}"])
-        .run();
-    assert_eq!(left.success().stdout(), "kept\nused\n");
-    let asked = context.coil(["network", "prune"]).input("n\n").run().success();
-    asked.prints("WARNING!");
-}
-
-#[test]
 fn ipv6_is_inside_where_it_was_asked_for() {
     let context = shared();
     let mut own = networks(&context);
@@ -694,22 +591,4 @@ fn ipv6_is_inside_where_it_was_asked_for() {
         try: s.connect(('fd00:c011:5::99', 9)); print('connected')\n\
         except ConnectionRefusedError: print('reached')";
     assert_eq!(python(&context, "one", connect, &[]).success().word(), "reached");
-}
-
-#[test]
-fn an_ordinary_user_is_told_what_needs_root() {
-    let context = user();
-    let image = context.python_image();
-    context
-        .coil(["run", "--rm", "--network", "missing", image, "true"])
-        .run()
-        .expect_code(125)
-        .refusal(&["network missing not found"]);
-    context.coil(["network", "create", "app"]).run().success();
-    context
-        .coil(["run", "--rm", "--network", "app", image, "true"])
-        .run()
-        .expect_code(125)
-        .refusal(&["needs root", "--network host"]);
-    context.coil(["network", "rm", "app"]).run().success();
 }

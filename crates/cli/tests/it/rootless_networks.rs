@@ -87,6 +87,9 @@ fn a_users_containers_have_networks() {
 
 fn containers_find_each_other_by_name(context: &Context) {
     let network = |verb: &[&str]| context.coil(["network"]).args(verb).run().success();
+    python(context, &["--network", "missing"], "")
+        .expect_code(125)
+        .refusal(&["network missing not found"]);
     network(&["create", "front"]);
     network(&["create", "back"]);
     serve(context, "web", &["--network", "front", "--network-alias", "site"]);

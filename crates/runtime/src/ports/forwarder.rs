@@ -1,5 +1,7 @@
 //! The proxy of published ports: one epoll set, no threads, no copies.
 
+mod sessions;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -10,9 +12,10 @@ use coil_sys::event::{Event, Poll, Timer, ready};
 use coil_sys::socket::{self, Connecting, Transport};
 use coil_sys::socket_factory::SocketFactory;
 
-use super::datagram::{DATAGRAM, Sessions};
+use super::datagram::Sessions;
 use super::dialer::{Dialer, ForwarderLimits};
 use super::listener::{BindError, BoundPort, HostSocket, Listener, bind_all};
+use super::shortcut::{Shortcut, Way};
 use super::stream::{PipePool, Stage, Stream, Streams, Turn};
 use super::{PortMapping, Protocol, holder};
 use crate::host_sockets::HostSockets;
@@ -58,6 +61,10 @@ pub struct Forwarder {
     datagram: Vec<u8>,
     init_pid: Option<i32>,
     refused: BTreeSet<(u16, Protocol)>,
+    /// Ports inside that a program has listened on since the dialer was set.
+    answered: BTreeSet<u16>,
+    /// The way past this proxy for the machine's own connections to those.
+    shortcut: Option<Shortcut>,
     notices: Vec<String>,
 }
 
@@ -116,6 +123,8 @@ impl Forwarder {
             datagram: Vec::new(),
             init_pid: None,
             refused: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            shortcut: None,
             notices: Vec::new(),
         })
     }
@@ -146,6 +155,8 @@ impl Forwarder {
     pub fn disconnect(&mut self) -> io::Result<()> {
         self.dialer = None;
         self.helper = None;
+        self.answered.clear();
+        self.shortcut = None;
         self.accepting = true;
         self.accept_more(false)?;
         self.asked.clear();
@@ -405,6 +416,7 @@ impl Forwarder {
             return;
         };
         stream.stage = Stage::Open;
+        let port = stream.port;
         if self
             .poll
             .add(stream.client.as_fd(), ready::EDGES, token(STREAM, slot))
@@ -412,7 +424,40 @@ impl Forwarder {
         {
             return self.finish(slot, true);
         }
+        if self.answered.insert(port) {
+            self.shorten();
+        }
         self.pump(slot);
+    }
+
+    /// Leads the machine's own connections past this proxy, to the ports that a program has been seen to listen on: until
+    /// then, and where the kernel can't, the proxy tells what is wrong.
+    fn shorten(&mut self) {
+        let Some(Dialer::Address(IpAddr::V4(container))) = self.dialer else {
+            return;
+        };
+        let ways: Vec<Way> = self
+            .bound
+            .iter()
+            .filter(|bound| bound.mapping.protocol == Protocol::Tcp)
+            .filter(|bound| self.answered.contains(&bound.mapping.container_port))
+            .filter_map(|bound| {
+                let host_ip = match bound.mapping.host_ip {
+                    None => None,
+                    Some(IpAddr::V4(ip)) if ip.is_unspecified() => None,
+                    Some(IpAddr::V4(ip)) => Some(ip),
+                    Some(IpAddr::V6(_)) => return None,
+                };
+                Some(Way {
+                    host_ip,
+                    host_port: bound.mapping.host_port,
+                    container_port: bound.mapping.container_port,
+                })
+            })
+            .collect();
+        if let Ok(shortcut) = Shortcut::open(&ways, container) {
+            self.shortcut = Some(shortcut);
+        }
     }
 
     fn on_stream(&mut self, slot: usize) {
@@ -486,109 +531,5 @@ impl Forwarder {
                  make it listen on 0.0.0.0"
             ));
         }
-    }
-
-    fn take_datagrams(&mut self, index: usize) -> io::Result<()> {
-        let now = Instant::now();
-        let mut buffer = std::mem::take(&mut self.datagram);
-        buffer.resize(DATAGRAM, 0);
-        for _ in 0..64 {
-            let Some(Listener {
-                socket: HostSocket::Udp(socket),
-                container_port,
-            }) = self.listeners.get(index)
-            else {
-                break;
-            };
-            let (length, client) = match socket.recv_from(&mut buffer) {
-                Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => continue,
-            };
-            let port = *container_port;
-            let slot = match self.sessions.find(index, client) {
-                Some(slot) => slot,
-                None => self.new_session(index, client, port, now)?,
-            };
-            if let Some(session) = self.sessions.get(slot) {
-                session.send(&buffer[..length], now);
-            }
-        }
-        self.datagram = buffer;
-        Ok(())
-    }
-
-    fn new_session(
-        &mut self,
-        listener: usize,
-        client: SocketAddr,
-        port: u16,
-        now: Instant,
-    ) -> io::Result<usize> {
-        if !self.timer_needed() {
-            self.timer.set(Some(self.limits.session_idle / 4))?;
-        }
-        self.next_id += 1;
-        let id = self.next_id;
-        let slot = self
-            .sessions
-            .add(id, (listener, client), port, self.limits.sessions, now);
-        let address = self.dialer.as_ref().and_then(|d| d.addresses().first()).copied();
-        let made = match address {
-            Some(address) => self.socket_for(address, Transport::Udp, Asked::Session { slot, id }),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        };
-        match made {
-            Ok(None) => {}
-            Ok(Some(socket)) => self.open_session(slot, socket),
-            Err(_) => self.sessions.remove(slot),
-        }
-        Ok(slot)
-    }
-
-    fn open_session(&mut self, slot: usize, socket: OwnedFd) {
-        let address = self.dialer.as_ref().and_then(|d| d.addresses().first()).copied();
-        let Some(session) = self.sessions.get(slot) else {
-            return;
-        };
-        let opened = address
-            .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
-            .and_then(|ip| socket::connect(socket.as_fd(), SocketAddr::new(ip, session.port)))
-            .and_then(|_| self.poll.add(socket.as_fd(), ready::READ, token(SESSION, slot)));
-        match opened {
-            Ok(()) => session.open(socket),
-            Err(_) => self.sessions.remove(slot),
-        }
-    }
-
-    fn on_session(&mut self, slot: usize) {
-        let mut buffer = std::mem::take(&mut self.datagram);
-        buffer.resize(DATAGRAM, 0);
-        let now = Instant::now();
-        if let Some(session) = self.sessions.get(slot)
-            && let Some(socket) = &session.socket
-            && let Some(Listener {
-                socket: HostSocket::Udp(host),
-                ..
-            }) = self.listeners.get(session.listener)
-        {
-            let mut answered = false;
-            for _ in 0..64 {
-                match socket.recv(&mut buffer) {
-                    Ok(length) => {
-                        // A lost datagram is no error in UDP.
-                        let _ = host.send_to(&buffer[..length], session.client);
-                        answered = true;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // The refusal of an earlier datagram.
-                    Err(_) => {}
-                }
-            }
-            if answered {
-                session.touch(now);
-            }
-        }
-        self.datagram = buffer;
     }
 }

@@ -6,6 +6,7 @@ mod forwarder;
 mod holder;
 mod listener;
 mod relay;
+mod shortcut;
 mod stream;
 
 pub use dialer::{Dialer, ForwarderLimits};

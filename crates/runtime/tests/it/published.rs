@@ -37,15 +37,7 @@ int main(int count, char **words) {
 
 /// Runs a test on a thread whose network namespace is a new one, with loopback: the "host" of the test.
 fn on_a_host(test: impl FnOnce() + Send + 'static) {
-    std::thread::spawn(|| {
-        unshare(libc::CLONE_NEWNET).unwrap();
-        let mut route = Route::open().unwrap();
-        let loopback = route.link("lo").unwrap().unwrap();
-        route.set_up(loopback.index, true).unwrap();
-        test();
-    })
-    .join()
-    .unwrap();
+    unsharing(test);
 }
 
 fn serving(listen: &str, network: NetworkSpec) -> Container {
@@ -248,4 +240,49 @@ fn an_ordinary_users_container_stands_on_a_bridge_of_the_users_own() {
         drop(container);
         child.wait().unwrap();
     }
+}
+
+#[test]
+fn the_machines_own_connections_go_past_the_proxy_once_a_program_listens() {
+    on_a_host(|| {
+        let mut container = serving("0.0.0.0", bridge());
+        container.spec.ports[0].host_ip = None;
+        let _started = container.started();
+        assert_eq!(greeting(&container), "hello");
+        let state = container.state();
+        let place = (state.networks[0].address, 8080).into();
+        let port = state.ports[0].host_port;
+        let peer = |host: Ipv4Addr, port: u16| {
+            let mut client = TcpStream::connect((host, port)).unwrap();
+            let mut text = String::new();
+            client.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "hello");
+            client.peer_addr().unwrap()
+        };
+        assert_eq!(peer(Ipv4Addr::LOCALHOST, port), place);
+        assert_eq!(peer(Ipv4Addr::new(127, 9, 9, 9), port), place);
+        assert_eq!(peer(state.networks[0].gateway, port), place);
+        // Another port of this machine, and other machines' ports of this number, stay what they are.
+        let other = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = other.local_addr().unwrap();
+        assert_eq!(TcpStream::connect(address).unwrap().peer_addr().unwrap(), address);
+        let elsewhere = unsharing(move || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map(drop));
+        assert_eq!(elsewhere.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        drop(container);
+        let gone = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::ConnectionRefused);
+    });
+}
+
+/// Does something in a network namespace of its own, with loopback.
+fn unsharing<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    std::thread::spawn(|| {
+        unshare(libc::CLONE_NEWNET).unwrap();
+        let mut route = Route::open().unwrap();
+        let loopback = route.link("lo").unwrap().unwrap();
+        route.set_up(loopback.index, true).unwrap();
+        act()
+    })
+    .join()
+    .unwrap()
 }
