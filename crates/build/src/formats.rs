@@ -8,6 +8,7 @@ use coil_wheel::filename::normalise;
 use serde::{Deserialize, Serialize};
 
 use crate::error::PackError;
+use crate::request::FormatWish;
 
 /// pip's word for every package.
 const ALL: &str = ":all:";
@@ -43,6 +44,16 @@ impl Formats {
                     self.only_binary(&names(), &format!("no-build-package in {found_in}"))
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// What the machine or its user says, the weightier later.
+    pub(crate) fn wishes(&mut self, wishes: &[FormatWish]) {
+        for wish in wishes {
+            match wish.wheels {
+                true => self.only_binary(&wish.names, &wish.said),
+                false => self.no_binary(&wish.names),
             }
         }
     }
@@ -116,6 +127,21 @@ mod tests {
 
     fn words(text: &str) -> Vec<String> {
         text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_machine_says_it_first() {
+        let wish = |wheels, names: &str| FormatWish {
+            wheels,
+            names: words(names),
+            said: "PIP_ONLY_BINARY".into(),
+        };
+        let mut formats = Formats::default();
+        formats.wishes(&[wish(true, ":all:"), wish(false, "lxml")]);
+        assert!(!formats.allows_build("docopt") && formats.builds("lxml"));
+        formats.no_binary(&words("docopt"));
+        formats.only_binary(&words("lxml"), "a flag");
+        assert!(formats.builds("docopt") && !formats.builds("lxml"));
     }
 
     #[test]

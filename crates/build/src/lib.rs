@@ -42,6 +42,7 @@ pub mod source_build_failure;
 mod source_build_resolve;
 mod source_build_run;
 mod source_build_source;
+mod source_build_trees;
 pub mod stand_in;
 mod system_components;
 
@@ -52,4 +53,4 @@ pub use disk_files::DiskFiles;
 pub use error::PackError;
 pub use export::{ExportError, Output, OutputError, export};
 pub use project_index::index_layer;
-pub use request::{Chosen, LayerReport, PackRequest, Packed, PackedImage, Packer};
+pub use request::{Chosen, FormatWish, LayerReport, PackRequest, Packed, PackedImage, Packer};

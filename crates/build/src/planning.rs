@@ -289,7 +289,11 @@ impl Packer<'_> {
             choice: BaseChoice::of(&request, project)?,
             archive: Archive::new(self.fetcher.clone(), self.store.clone(), (self.sources)())
                 .allow_expired(self.allow_expired),
-            build: build_settings(&request, pyproject, formats(project, files)?),
+            build: build_settings(
+                &request,
+                pyproject,
+                formats(&request.machine_formats, project, files)?,
+            ),
             bytecode: !request.no_bytecode && wanted != Some(false),
             request: &request,
             project,

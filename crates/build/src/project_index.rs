@@ -14,7 +14,7 @@ use coil_wheel::index::{
 
 use crate::error::PackError;
 use crate::formats::Formats;
-use crate::request::Packer;
+use crate::request::{FormatWish, Packer};
 
 /// uv's own file beside or above a project.
 const UV_TOML: &str = "uv.toml";
@@ -239,9 +239,14 @@ impl Packer<'_> {
     }
 }
 
-/// What a project's own files say of formats.
-pub(crate) fn formats(project: &Project, files: &dyn ProjectFiles) -> Result<Formats, PackError> {
+/// What a project's own files say of formats, after what the machine says.
+pub(crate) fn formats(
+    machine: &[FormatWish],
+    project: &Project,
+    files: &dyn ProjectFiles,
+) -> Result<Formats, PackError> {
     let mut formats = Formats::default();
+    formats.wishes(machine);
     match uv_toml(files, &project.lock_dir)? {
         Some((uv, found_in, _)) => formats.uv(&uv, &found_in),
         None => {

@@ -16,6 +16,17 @@ use serde::Serialize;
 
 use crate::executor::Executor;
 
+/// Whether packages are built from their sources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FormatWish {
+    /// True: never built. False: built even where a wheel fits.
+    pub wheels: bool,
+    /// The packages; `:all:` for every one, `:none:` takes back what was said before.
+    pub names: Vec<String>,
+    /// Who says so: `PIP_NO_BINARY`.
+    pub said: String,
+}
+
 /// What is to be packed, and how; flags win over `[tool.coil]`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct PackRequest {
@@ -49,6 +60,10 @@ pub struct PackRequest {
     pub no_binary: Vec<String>,
     /// Packages that are never built; `:all:` for every one.
     pub only_binary: Vec<String>,
+    /// What the machine's pip says of the two; the project's files win over it.
+    pub machine_formats: Vec<FormatWish>,
+    /// What variables for uv say of the two; they win over the project's files, and flags over them.
+    pub variable_formats: Vec<FormatWish>,
     /// What of the project's lock is packed: extras, groups, the workspace's member.
     pub wishes: ProjectWishes,
     /// Whether the image ships no bytecode, even where `[tool.coil]` doesn't say so.

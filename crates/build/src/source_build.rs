@@ -4,24 +4,21 @@
 //! no network. What comes out is kept for good, by what it was made from: the same source for the same Python of the same
 //! system is built once, for every project.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use coil_debian::{Installed, InstalledPackage};
-use coil_oci::{Arch, Descriptor, Digest};
+use coil_oci::{Arch, Digest};
 use coil_python::{Pinned, PyProject, WheelName};
 use coil_wheel::download::FetchedWheel;
 use coil_wheel::filename::{normalise, same_version};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::base::{self, Base, layer_type, ownership};
+use crate::base::Base;
 use crate::error::PackError;
 use crate::formats::Formats;
-use crate::layer_writer::Layer;
 use crate::package_layers::{BuildSource, PackageSources, sources_of};
 use crate::platform_layers::{BaseSource, PlatformParts};
 use crate::request::{PackRequest, Packer};
@@ -34,26 +31,6 @@ use crate::source_build_source::{Place, Source, failure, file_digest, title};
 /// Records of wheels that were built. The number changes whenever the same source would be built otherwise.
 const BUILT: &str = "built-wheel-v1";
 const FORMAT: u32 = 1;
-/// Debian's packages that every build has beside the base: compilers, and what any script takes for granted, which
-/// Debian counts as essential and a base for Python alone leaves out.
-const COMPILERS: [&str; 15] = [
-    "bash",
-    "debianutils",
-    "diffutils",
-    "findutils",
-    "g++",
-    "gcc",
-    "gzip",
-    "hostname",
-    "libc6-dev",
-    "make",
-    "mawk",
-    "patch",
-    "perl-base",
-    "pkgconf",
-    "tar",
-];
-
 /// The name of a package whose name only its wheel tells.
 pub(crate) const UNNAMED: &str = "not-named-yet";
 
@@ -79,6 +56,7 @@ pub(crate) fn build_settings(
     apt.extend(request.build_apt.iter().cloned());
     apt.sort();
     apt.dedup();
+    formats.wishes(&request.variable_formats);
     formats.only_binary(&request.only_binary, "--only-binary");
     formats.no_binary(&request.no_binary);
     BuildSettings {
@@ -454,120 +432,6 @@ impl<'a> Builder<'a> {
         }
         Ok(wheels)
     }
-
-    /// The empty environment and what is installed in it, unpacked.
-    fn environment_trees(&self, wheels: &[FetchedWheel]) -> Result<Vec<PathBuf>, PackError> {
-        let packer = self.packer;
-        let environment = self.base.environment();
-        let hides = self.base.has_environment;
-        let epoch = self.request.epoch;
-        let mut trees = vec![self.tree(&base::environment_layer(
-            packer.store,
-            &environment,
-            hides,
-            epoch,
-        )?)?];
-        if !wheels.is_empty() {
-            for layer in packer.package_layers(wheels, &self.base, &environment, epoch, &BTreeMap::new())? {
-                let blob = Descriptor::new(layer_type(packer.store, &layer.digest), layer.digest, layer.size);
-                trees.push(packer.store.ensure_snapshot(&layer.diff_id, &blob, ownership())?);
-            }
-        }
-        Ok(trees)
-    }
-
-    fn tree(&self, layer: &Layer) -> Result<PathBuf, PackError> {
-        let store = self.packer.store;
-        let blob = Descriptor::new(layer_type(store, &layer.digest), layer.digest.clone(), layer.size);
-        Ok(store.ensure_snapshot(&layer.diff_id, &blob, ownership())?)
-    }
-
-    /// The root file system of builds: the base with compilers, headers, and what the project names.
-    fn builder_trees(&self, package: &Pinned, with_git: bool) -> Result<Vec<PathBuf>, PackError> {
-        let packer = self.packer;
-        let base = &self.base;
-        let mut trees = base.snapshots(packer.store)?;
-        let asked = &self.parts.build.apt;
-        let Some(suite) = &base.suite else {
-            // An image from elsewhere brings its own compiler, or has none.
-            if !asked.is_empty() {
-                let why = format!(
-                    "build-apt adds Debian's packages, and {} is not Debian",
-                    base.name
-                );
-                let help = Some("leave build-apt out, and take a base that has what the build needs".into());
-                return Err(failure(package, Reason::NoContainer { why, help }));
-            }
-            return Ok(trees);
-        };
-        let packages = base.packages.iter().map(|package| InstalledPackage {
-            name: package.name.clone(),
-            version: package.version.clone(),
-            arch: package.arch.clone(),
-            source: package.source.clone(),
-            provides: None,
-        });
-        let mut below = Below {
-            installed: Installed {
-                suite: suite.clone(),
-                arch: base.arch,
-                packages: packages.collect(),
-            },
-            blobs: base
-                .layers
-                .iter()
-                .map(|layer| layer.layer.digest.clone())
-                .collect(),
-        };
-        let mut usual: Vec<String> = COMPILERS.iter().map(ToString::to_string).collect();
-        if base.image.is_none() {
-            usual.push(format!("python{}-dev", base.environment().minor()));
-        }
-        let mut own = asked.clone();
-        own.extend(with_git.then(|| "git".to_owned()));
-        // Two layers, so that projects which ask for more share the compilers.
-        for names in [usual, own] {
-            if !names.is_empty() {
-                trees.push(self.addition(&mut below, &names)?);
-            }
-        }
-        Ok(trees)
-    }
-
-    /// Adds packages to what is there; gives the tree of the new layer.
-    fn addition(&self, below: &mut Below, names: &[String]) -> Result<PathBuf, PackError> {
-        let packer = self.packer;
-        let archive = self.parts.archive;
-        below.installed.packages.sort();
-        let pinned = archive
-            .resolve_addition(&below.installed, names, packer.progress)
-            .map_err(|error| PackError::Resolve(Box::new(error)))?;
-        let options = packer.assemble_options(self.request);
-        let layer = archive
-            .assemble_addition(&below.blobs, &pinned, &options, packer.progress)
-            .map_err(|error| PackError::Assemble(Box::new(error)))?;
-        below
-            .installed
-            .packages
-            .retain(|old| pinned.packages.iter().all(|new| new.name != old.name));
-        let added = pinned.packages.iter().map(|package| InstalledPackage {
-            name: package.name.clone(),
-            version: package.version.clone(),
-            arch: package.arch.clone(),
-            source: None,
-            provides: None,
-        });
-        below.installed.packages.extend(added);
-        below.blobs.push(layer.blob.clone());
-        let blob = Descriptor::new(layer_type(packer.store, &layer.blob), layer.blob, layer.size);
-        Ok(packer.store.ensure_snapshot(&layer.diff_id, &blob, ownership())?)
-    }
-}
-
-/// What packages are added to.
-struct Below {
-    installed: Installed,
-    blobs: Vec<Digest>,
 }
 
 fn strings(value: &Value) -> Vec<String> {

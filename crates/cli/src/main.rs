@@ -18,6 +18,7 @@ mod detach_keys;
 mod disk_flags;
 mod environment;
 mod environment_flags;
+mod format_settings;
 mod host_flags;
 mod host_path;
 mod host_view;

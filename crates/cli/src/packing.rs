@@ -1,5 +1,6 @@
 //! From a project's folder to an image, for `pack` and for `run`.
 
+use std::fs;
 use std::path::PathBuf;
 use std::thread;
 
@@ -11,8 +12,10 @@ use coil_fetch::{Fetcher, NoProgress, Progress};
 use coil_oci::Arch;
 use coil_registry::Registries;
 
+use crate::format_settings;
 use crate::index_settings::IndexFlags;
 use crate::output;
+use crate::pip_settings::PipSettings;
 use crate::progress::Screen;
 use crate::registry_settings::RegistryAccess;
 use crate::report::Failure;
@@ -46,6 +49,12 @@ pub fn pack(
     target: &PackTarget,
     manner: Manner,
 ) -> Result<PackResult, Failure> {
+    let environment = settings.environment();
+    let request = &PackRequest {
+        machine_formats: PipSettings::read(environment, &|path| fs::read_to_string(path).ok()).formats,
+        variable_formats: format_settings::of_uv(environment)?,
+        ..request.clone()
+    };
     signals.clean_up(sweep(settings, engine, request, target));
     let index = settings.index(&manner.index)?;
     let network = settings.network(manner.offline);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use coil_build::FormatWish;
 use coil_wheel::index::{Index, IndexLayer};
 
 use crate::environment::Environment;
@@ -19,6 +20,8 @@ pub struct PipSettings {
     pub cert: Option<PathBuf>,
     /// Seconds to wait for a server.
     pub timeout: Option<u64>,
+    /// Which packages are built from their sources, and which never.
+    pub formats: Vec<FormatWish>,
 }
 
 /// Reads a file; none where it can't.
@@ -64,7 +67,19 @@ impl PipSettings {
         // pip's own default asks a keyring only where one is at hand; only a program that is named is a wish.
         let keyring = pip("keyring-provider")
             .filter(|provider| !["auto", "disabled", "import"].contains(&provider.as_str()));
+        let wish = |name: &str, wheels: bool| {
+            let text = pip(name)?;
+            let words = text.split(|c: char| c.is_whitespace() || c == ',');
+            let names = words.filter(|word| !word.is_empty()).map(str::to_owned);
+            Some(FormatWish {
+                wheels,
+                names: names.collect(),
+                said: found_in(name),
+            })
+        };
+        let formats = [wish("only-binary", true), wish("no-binary", false)];
         Self {
+            formats: formats.into_iter().flatten().collect(),
             index: IndexLayer {
                 indexes,
                 find_links: list(pip("find-links")),
@@ -213,13 +228,14 @@ mod tests {
     fn variables_win_over_files() {
         let files = [(
             USER,
-            "[global]\nextra-index-url = https://file/\nno-index = true\ntrusted-host = a.example b.example\n",
+            "[global]\nextra-index-url = https://file/\nno-index = true\nonly-binary = :all:\nno-binary = x\ntrusted-host = a.example b.example\n",
         )];
         let variables = [
             ("HOME", "/home/me"),
             ("PIP_INDEX_URL", "https://pip/"),
             ("PIP_EXTRA_INDEX_URL", "https://one/ https://two/"),
             ("PIP_NO_INDEX", "0"),
+            ("PIP_NO_BINARY", "lxml,numpy"),
             ("PIP_CERT", "/ca.pem"),
             ("PIP_KEYRING_PROVIDER", "subprocess"),
         ];
@@ -232,6 +248,16 @@ mod tests {
         assert_eq!(extra, ["https://one/", "https://two/"]);
         assert_eq!(settings.index.indexes[0].found_in, "PIP_EXTRA_INDEX_URL");
         assert_eq!(settings.index.no_index, Some(false));
+        let said: Vec<_> = settings
+            .formats
+            .iter()
+            .map(|wish| (wish.wheels, &wish.names[..], &wish.said[..]))
+            .collect();
+        let (all, some) = ([":all:".to_owned()], ["lxml".to_owned(), "numpy".to_owned()]);
+        assert_eq!(
+            said,
+            [(true, &all[..], "pip.conf"), (false, &some[..], "PIP_NO_BINARY")]
+        );
         assert_eq!(settings.index.keyring.as_deref(), Some("subprocess"));
         assert_eq!(settings.index.insecure_hosts, ["a.example", "b.example"]);
         assert_eq!(settings.cert.as_deref(), Some(Path::new("/ca.pem")));

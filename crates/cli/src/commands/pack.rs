@@ -176,6 +176,8 @@ impl Pack {
             build_network: self.build_network,
             no_binary: self.no_binary.clone(),
             only_binary: self.only_binary.clone(),
+            machine_formats: Vec::new(),
+            variable_formats: Vec::new(),
             no_bytecode: self.no_bytecode,
             wishes: self.selection.wishes()?,
             locked: self.locked,

@@ -101,6 +101,55 @@ fn what_is_built_and_what_is_not() {
 }
 
 #[test]
+fn variables_of_pip_and_uv_say_what_is_built() {
+    let context = shared();
+    let index = index(&context);
+    let packed = |number: usize, requirements: &str, variable: (&str, &str), flag: &str| {
+        let name = format!("told-{number}");
+        let project = context.project(
+            &name,
+            &[
+                ("requirements.txt", requirements),
+                ("main.py", "import plain; print(plain.WORD)\n"),
+            ],
+        );
+        let pack = context.coil(["pack".as_ref(), project.as_os_str()]);
+        let pack = pack.args(["--default-index", &index.url(), "-t", &name, flag]);
+        (name, pack.env(variable.0, variable.1).run())
+    };
+    // Flags win over variables; those of uv over files, and files over those of pip.
+    for (number, (requirements, variable, flag, word)) in [
+        ("plain\n", ("PIP_NO_BINARY", "other,plain"), "-q", "source"),
+        (
+            "--only-binary plain\nplain\n",
+            ("PIP_NO_BINARY", ":all:"),
+            "-q",
+            "wheel",
+        ),
+        ("plain\n", ("UV_NO_BINARY_PACKAGE", "plain"), "-q", "source"),
+        (
+            "--only-binary plain\nplain\n",
+            ("UV_NO_BINARY", "true"),
+            "-q",
+            "source",
+        ),
+        ("plain\n", ("UV_NO_BINARY", "1"), "--only-binary=plain", "wheel"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (name, pack) = packed(number, requirements, variable, flag);
+        pack.success();
+        let run = context.coil(["run", "--rm", &name]).run().success();
+        assert_eq!(run.word(), word, "{requirements:?} {variable:?} {flag}");
+    }
+    let (_, refused) = packed(9, "only\n", ("UV_NO_BUILD", "1"), "-q");
+    refused.refusal(&["only has no wheel that fits, and must not be built: UV_NO_BUILD"]);
+    let (_, refused) = packed(9, "only\n", ("UV_NO_BUILD", "maybe"), "-q");
+    refused.refusal(&["UV_NO_BUILD is `maybe`", "give 1 or 0"]);
+}
+
+#[test]
 fn hashes_are_held_wherever_a_package_comes_from() {
     let context = shared();
     let index = index(&context);

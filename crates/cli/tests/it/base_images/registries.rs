@@ -24,7 +24,7 @@ struct Case {
 impl Case {
     fn new(port: u16) -> Case {
         let context = shared();
-        let name = format!("127.0.0.1:{port}/team/standing");
+        let name = format!("127.0.0.1:{port}/team/standing:latest");
         context
             .coil([
                 "base",
@@ -62,7 +62,7 @@ impl Case {
 
     /// The record of the question.
     fn record(&self) -> PathBuf {
-        let key = Digest::of(format!("{}:latest", self.name).as_bytes());
+        let key = Digest::of(self.name.as_bytes());
         let records = self.context.root().join("cache-v1/asked-in-vain-v1");
         records.join(key.hex())
     }
