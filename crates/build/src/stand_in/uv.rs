@@ -119,14 +119,6 @@ fn read(name: &Reference, nearest: bool) -> Result<UvRecipe, NameError> {
     })
 }
 
-/// Why there is no image below, without the words that name it.
-fn reason_of(error: &NameError) -> String {
-    let reason = error.message.split_once(": ");
-    reason
-        .map_or(error.message.as_str(), |(_, reason)| reason)
-        .to_owned()
-}
-
 /// What is kept of an image that was made before.
 #[derive(Serialize, Deserialize)]
 struct Made {
