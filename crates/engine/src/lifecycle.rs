@@ -356,13 +356,20 @@ impl Engine {
             doing: "clearing up after the container".into(),
             source,
         })?;
-        self.store
-            .release_name(&container.record.name, &container.record.id);
         let failed = |source| ContainerError::Io {
             doing: "removing the container's folder".into(),
             source,
         };
-        self.store.remove_folder(&container.dir).map_err(failed)?;
+        // At once or not at all, should this be killed: what is left among the temporary files is cleared away by others,
+        // and a name without its container is free.
+        let gone = self.store.temp_path().and_then(|gone| {
+            fs::rename(&container.dir, &gone)?;
+            Ok(gone)
+        });
+        self.store
+            .release_name(&container.record.name, &container.record.id);
+        let folder = gone.as_ref().unwrap_or(&container.dir);
+        self.store.remove_folder(folder).map_err(failed)?;
         let _ = fs::remove_dir_all(&container.run_dir);
         self.event(&container.record, "destroy", &[]);
         Ok(())

@@ -82,10 +82,9 @@ impl DiskLimits {
                 lines.push((group.join(format!("blkio.throttle.{name}")), line));
             }
         }
-        if let Some(file) = Self::weight_file(group, &["blkio.weight", "blkio.bfq.weight"]) {
-            if self.weight > 0 {
-                lines.push((file, self.weight.to_string()));
-            }
+        let all = ["blkio.weight", "blkio.bfq.weight"];
+        if let Some(file) = Self::weight_file(group, &all).filter(|_| self.weight > 0) {
+            lines.push((file, self.weight.to_string()));
         }
         let each = ["blkio.weight_device", "blkio.bfq.weight_device"];
         if let Some(file) = Self::weight_file(group, &each) {

@@ -192,6 +192,7 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
         true => Some(open_terminal(state.pid, spec.tty_size)?),
         false => None,
     };
+    let home = std::fs::File::open("/proc/self/ns/pid").ok().map(OwnedFd::from);
     let entrance = container
         .cgroup
         .entrance()
@@ -253,7 +254,7 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
                     match relay::terminal(&master, pid, &spec.detach_keys).stage("exec", "terminal")? {
                         Some(ended) => Ok(ended.code()),
                         None => {
-                            relay::let_go(&master).stage("exec", "terminal")?;
+                            relay::let_go(&master, home.as_ref()).stage("exec", "terminal")?;
                             Err(Failure::refused("exec", "read escape sequence").with_exit_code(1))
                         }
                     }

@@ -27,16 +27,25 @@ pub(crate) fn terminal(master: &OwnedFd, pid: i32, keys: &[u8]) -> io::Result<Op
 }
 
 /// Reads on from a terminal that nobody looks at any more, in a process of its own, so that the program behind it goes on.
-pub(crate) fn let_go(master: &OwnedFd) -> io::Result<()> {
+///
+/// `home` is the namespace in which that process is born: not the container's, as far as we may choose.
+pub(crate) fn let_go(master: &OwnedFd, home: Option<&OwnedFd>) -> io::Result<()> {
+    if let Some(home) = home {
+        let _ = process::setns(home, libc::CLONE_NEWPID);
+    }
+    let (apart, tells) = file::pipe(0)?;
     if let Cloned::Child = process::clone(0)? {
+        // When the caller's terminal goes, its session goes: told once this is no part of it.
         let _ = process::new_session();
+        let _ = file::write(&tells, b"a");
         let _ = file::set_nonblocking(master, false);
         let _ = file::close_others(&[master.as_raw_fd()]);
         let mut buffer = [0; 4 << 10];
         while matches!(file::read(master, &mut buffer), Ok(1..)) {}
         process::exit_now(0);
     }
-    Ok(())
+    drop(tells);
+    file::read(&apart, &mut [0]).map(|_| ())
 }
 
 fn copy(

@@ -268,7 +268,6 @@ fn what_cannot_be_is_refused_by_name() {
         (["--log-opt", "max-size=foo"], 125, "invalid size"),
         (["--log-opt", "compress=true"], 125, "max-file"),
         (["--log-opt", "tag={{.Nope}}"], 125, "{{.Nope}}"),
-        (["--detach-keys", "nope"], 125, "nope"),
         (["--cgroupns", "nope"], 125, "nope"),
         (["--userns", "nope"], 125, "nope"),
         (["--memory-swappiness", "500"], 125, "0-100"),

@@ -31,6 +31,7 @@ mod images;
 mod images_moved;
 mod indices;
 mod isolation;
+mod kills;
 mod libraries;
 mod lifecycle;
 mod mirror;

@@ -1,0 +1,113 @@
+//! coil itself killed while it works on a container: what `ps` tells is so, the container can be removed, nothing is left.
+
+use std::time::Instant;
+
+use coil_testkit::leftovers::Traces;
+use coil_testkit::{Context, wait_until};
+
+use crate::shared;
+
+const MOMENTS: u32 = 5;
+
+/// The container that commands are tried on, made and perhaps started.
+fn make(context: &Context, runs: bool) {
+    let image = context.python_image();
+    let how = if runs { &["run", "-d"][..] } else { &["create"] };
+    let made = context
+        .coil(how)
+        .args(["--network", "none", "--name", "worked-on", image, "sleep", "600"]);
+    made.run().success();
+}
+
+/// The words of a command, and whether its container is made and runs before.
+fn commands<'a>(image: &'a str, file: &'a str) -> Vec<(Option<bool>, Vec<&'a str>)> {
+    vec![
+        (
+            None,
+            vec![
+                "create",
+                "--network",
+                "none",
+                "--name",
+                "worked-on",
+                image,
+                "true",
+            ],
+        ),
+        (Some(false), vec!["start", "worked-on"]),
+        (Some(true), vec!["exec", "worked-on", "true"]),
+        (Some(true), vec!["stop", "-t", "0", "worked-on"]),
+        (Some(true), vec!["restart", "-t", "0", "worked-on"]),
+        (Some(true), vec!["pause", "worked-on"]),
+        (Some(true), vec!["update", "--pids-limit", "50", "worked-on"]),
+        (Some(true), vec!["rm", "-f", "worked-on"]),
+        (Some(true), vec!["cp", file, "worked-on:/copied"]),
+        (Some(true), vec!["commit", "worked-on", "test/worked-on"]),
+    ]
+}
+
+#[test]
+fn a_command_that_is_killed_leaves_a_container_that_can_be_removed() {
+    let context = shared();
+    let image = context.python_image();
+    let file = context.path().join("file");
+    std::fs::write(&file, vec![7; 1 << 20]).expect("a file");
+    let file = file.display().to_string();
+    let paths = [context.path(), context.root()];
+    let before = Traces::of(&paths);
+    for (container, words) in commands(image, &file) {
+        let prepare = || {
+            if let Some(runs) = container {
+                make(&context, runs);
+            }
+        };
+        prepare();
+        let started = Instant::now();
+        context.coil(&words).run().success();
+        let whole = started.elapsed();
+        context.coil(["rm", "-f", "worked-on"]).run().success();
+        for moment in 0..MOMENTS {
+            prepare();
+            let command = context.coil(&words).start();
+            // The moment is what this test is about, not a wait for something.
+            std::thread::sleep(whole * moment / MOMENTS);
+            command.signal("KILL");
+            command.wait();
+            // What is told to run does run.
+            let state = context
+                .coil([
+                    "inspect",
+                    "--format",
+                    "{{.State.Status}} {{.State.Pid}}",
+                    "worked-on",
+                ])
+                .run();
+            if let Some(pid) = state.word().strip_prefix("running ") {
+                let there = std::path::Path::new("/proc").join(pid).exists();
+                let again = context
+                    .coil([
+                        "inspect",
+                        "--format",
+                        "{{.State.Status}} {{.State.Pid}}",
+                        "worked-on",
+                    ])
+                    .run();
+                assert!(there || again.word() != state.word(), "{words:?}: {state}");
+            }
+            context.coil(["ps", "-a"]).run().success();
+            let removed = context.coil(["rm", "-f", "worked-on"]).run();
+            assert_eq!(removed.code(), 0, "{words:?} after {moment}/{MOMENTS}\n{removed}");
+            // A command that still works on it may come after that.
+            wait_until("it is gone", || {
+                context.coil(["rm", "-f", "worked-on"]).run();
+                !context
+                    .coil(["ps", "-aq", "-f", "name=worked-on"])
+                    .run()
+                    .stdout()
+                    .contains(char::is_alphanumeric)
+            });
+        }
+    }
+    context.coil(["rmi", "-f", "test/worked-on"]).run();
+    Traces::none_since(&before, &paths);
+}
