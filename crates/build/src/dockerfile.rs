@@ -15,6 +15,7 @@ mod instructions;
 mod lowering;
 mod ownership;
 mod ports;
+mod run_instruction;
 mod running;
 mod solving;
 mod stage_state;

@@ -58,6 +58,8 @@ pub struct Step {
     pub privileges: StepPrivileges,
     /// Folders in memory: where, and the most bytes where that is limited.
     pub memory_folders: Vec<(String, Option<u64>)>,
+    /// Its host name, where it is not the one of all steps.
+    pub hostname: Option<String>,
     /// More lines of its hosts file.
     pub hosts: Vec<(String, IpAddr)>,
     /// Limits of its processes: Docker's name, the soft and the hard one.
@@ -81,6 +83,7 @@ impl Step {
             limits: StepLimits::default(),
             privileges: StepPrivileges::Docker,
             memory_folders: Vec::new(),
+            hostname: None,
             hosts: Vec::new(),
             process_limits: Vec::new(),
         }

@@ -230,8 +230,22 @@ impl Mount {
         if self.size.is_some() && self.kind != MountKind::Tmpfs {
             return refuse("size");
         }
-        if self.kind == MountKind::Tmpfs && self.from.is_some() {
-            return Err("tmpfs mount should not have a from".into());
+        if matches!(self.kind, MountKind::Bind | MountKind::Tmpfs) {
+            let given = [
+                ("mode", self.mode.is_some()),
+                ("uid", self.uid.is_some()),
+                ("gid", self.gid.is_some()),
+            ];
+            if let Some((key, _)) = given.iter().find(|(_, is_given)| *is_given) {
+                return Err(format!("{key} not allowed for \"{kind}\" type mounts"));
+            }
+        }
+        // What is in memory comes from nowhere: a name is of no use, and no fault.
+        if self.kind == MountKind::Tmpfs {
+            self.from = None;
+        }
+        if self.env.as_deref() == Some("") {
+            return Err("env needs the name of a variable".into());
         }
         let sharing = sharing.map(|value| match value.to_ascii_lowercase().as_str() {
             "shared" => Ok(CacheSharing::Shared),

@@ -10,7 +10,6 @@ use crate::instruction::{
     CommandLine, Copying, Healthcheck, InlineFile, Instruction, Located, Run, RunNetwork, RunSecurity,
 };
 use crate::lines::Node;
-use crate::mount::boolean;
 use crate::near;
 
 /// Every instruction's word.
@@ -34,6 +33,15 @@ pub(crate) const KEYWORDS: [&str; 18] = [
     "VOLUME",
     "WORKDIR",
 ];
+
+/// What a flag that is on or off says.
+fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
 
 /// What is known of a node while it is read.
 pub(crate) struct Reader<'a> {
@@ -220,16 +228,16 @@ impl Reader<'_> {
             }
             let is_switch = matches!(name, "link" | "parents" | "keep-git-dir" | "unpack");
             let value = match value {
-                Some(value) => value,
+                Some(value) if !(is_switch && value.is_empty()) => value,
                 None if is_switch => "true",
-                None => {
+                _ => {
                     return Err(self
                         .fault(format!("missing a value on flag: --{name}"))
                         .at(format!("--{name}"))
                         .help(format!("write --{name}=VALUE, with no blank")));
                 }
             };
-            if is_switch && boolean(value).is_none() {
+            if is_switch && switch(value).is_none() {
                 let text = format!("expecting boolean value for flag {name}, not: {value}");
                 return Err(self.fault(text).at(word.clone()));
             }
@@ -351,18 +359,18 @@ impl Reader<'_> {
             return Err(self.fault(text).at(destination.clone()));
         }
         let one = |name: &str| flags.get(name).and_then(|values| values.first()).cloned();
-        let switch = |name: &str| one(name).and_then(|text| boolean(&text));
+        let is_on = |name: &str| one(name).and_then(|text| switch(&text));
         let mut copying = Copying {
             destination: destination.clone(),
             from: one("from"),
             chown: one("chown"),
             chmod: one("chmod"),
-            link: switch("link").unwrap_or(false),
-            parents: switch("parents").unwrap_or(false),
+            link: is_on("link").unwrap_or(false),
+            parents: is_on("parents").unwrap_or(false),
             exclude: flags.get("exclude").cloned().unwrap_or_default(),
             checksum: one("checksum"),
-            unpack: switch("unpack"),
-            keep_git_dir: switch("keep-git-dir"),
+            unpack: is_on("unpack"),
+            keep_git_dir: is_on("keep-git-dir"),
             ..Copying::default()
         };
         for source in sources {
@@ -426,7 +434,7 @@ impl Reader<'_> {
         let mut check = Healthcheck::default();
         match kind.to_ascii_uppercase().as_str() {
             "" => return Err(self.needs_one()),
-            "NONE" if rest.is_empty() && flags.is_empty() => {
+            "NONE" if rest.is_empty() => {
                 check.test = vec!["NONE".into()];
                 return Ok(check);
             }
@@ -447,6 +455,9 @@ impl Reader<'_> {
         check.test.extend(command.words);
         for (name, values) in flags {
             let text = values.first().map_or("", String::as_str);
+            if text.is_empty() {
+                continue;
+            }
             if name == "retries" {
                 let retries = text.parse::<i64>().map_err(|_| {
                     self.fault(format!("--retries is `{text}`, which is no number"))

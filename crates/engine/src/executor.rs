@@ -220,7 +220,7 @@ impl Engine {
         spec.log.path = None;
         spec.auto_remove = true;
         spec.ends_with_starter = true;
-        spec.hostname = HOSTNAME.into();
+        spec.hostname = step.hostname.clone().unwrap_or_else(|| HOSTNAME.into());
         spec.env = step
             .env
             .iter()

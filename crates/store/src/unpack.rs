@@ -153,7 +153,7 @@ pub(crate) fn unpack_layer(
     Ok((Count { entries, bytes }, reader.hasher.finish()))
 }
 
-/// The tar stream in a file, whether it is plain or compressed with gzip, zstd or xz; none when there is none.
+/// The tar stream in a file, whether it is plain or compressed with gzip, zstd, xz or bzip2; none when there is none.
 ///
 /// # Errors
 /// What the disk gives.
@@ -175,6 +175,7 @@ pub fn archive_stream(path: &Path) -> io::Result<Option<Box<dyn Read>>> {
                 Some(Box::new(zstd::stream::read::Decoder::with_buffer(buffered)?))
             }
             [0xfd, b'7', b'z', b'X', b'Z', 0] => Some(Box::new(lzma_rust2::XzReader::new(buffered, true))),
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Box::new(bzip2_rs::DecoderReader::new(buffered))),
             _ => Some(Box::new(buffered)),
         })
     };

@@ -10,7 +10,6 @@ use coil_dockerfile::{Fault, Span};
 use coil_oci::Digest;
 use coil_store::{LayerTar, Store, TarEntry, TarKind, kept_xattrs};
 
-use super::BuildError;
 use super::copying::{CopyOp, Named};
 use super::ownership::{Chmod, OwnerError, owner};
 use super::solving::Solver;
@@ -27,11 +26,11 @@ impl Solver<'_> {
         span: Span,
     ) -> Result<BTreeMap<String, Planned>, BuildError> {
         let nothing = Tree::Layers(Vec::new());
-        let below = if op.link { &nothing } else { below };
         let chown = match &op.chown {
             None => None,
             Some(text) => Some(owner(text, below).map_err(|error| owner_fault(error, text, span))?),
         };
+        let below = if op.link { &nothing } else { below };
         let mut plan = Plan {
             below,
             chown,
@@ -146,7 +145,19 @@ pub(crate) fn plain_entries(
 /// Writes entries as a layer.
 pub(crate) fn write_planned(store: &Store, entries: &BTreeMap<String, Planned>) -> io::Result<(Digest, u64)> {
     let mut tar: LayerTar = store.layer_tar()?;
-    for planned in entries.values() {
+    let firsts = first_names(entries);
+    for (path, planned) in entries {
+        if let Some(first) = planned.shared.and_then(|shared| firsts.get(&shared))
+            && *first != path
+        {
+            let kind = TarKind::HardLink((*first).clone());
+            let entry = TarEntry {
+                kind,
+                ..planned.entry.clone()
+            };
+            tar.entry(&entry, None)?;
+            continue;
+        }
         match &planned.content {
             Content::None => tar.entry(&planned.entry, None)?,
             Content::Bytes(bytes) => tar.entry(&planned.entry, Some(&mut bytes.as_slice()))?,
@@ -162,12 +173,37 @@ pub(crate) fn write_planned(store: &Store, entries: &BTreeMap<String, Planned>) 
     tar.finish()
 }
 
+/// The first name of each file that has several.
+pub(crate) fn first_names(entries: &BTreeMap<String, Planned>) -> BTreeMap<(usize, u64, u64), &String> {
+    let mut firsts = BTreeMap::new();
+    for (path, planned) in entries {
+        if let Some(shared) = planned.shared {
+            firsts.entry(shared).or_insert(path);
+        }
+    }
+    firsts
+}
+
+/// Which names are of one file, as a text.
+pub(crate) fn shared_names(entries: &BTreeMap<String, Planned>) -> String {
+    let firsts = first_names(entries);
+    let mut text = String::new();
+    for (path, planned) in entries {
+        if let Some(first) = planned.shared.and_then(|shared| firsts.get(&shared))
+            && *first != path
+        {
+            text.push_str(&format!("{path} is {first}\n"));
+        }
+    }
+    text
+}
+
 fn owner_fault(error: OwnerError, text: &str, span: Span) -> BuildError {
     match error {
         OwnerError::Io(error) => BuildError::io("reading the stage's users")(error),
-        OwnerError::Unknown(message) => Fault::new(span, format!("--chown={text}: {message} in this stage"))
+        OwnerError::Empty(message) => Fault::new(span, format!("--chown={text}: {message} in this stage"))
             .at(text)
-            .help("give numbers, such as --chown=1000:1000, or add the user with RUN useradd before")
+            .help("nothing knows names in an empty stage: give numbers, such as --chown=1000:1000")
             .into(),
     }
 }
@@ -177,6 +213,8 @@ fn owner_fault(error: OwnerError, text: &str, span: Span) -> BuildError {
 pub(crate) struct Planned {
     pub(crate) entry: TarEntry,
     content: Content,
+    /// What was named, device and inode: files that share them are one file with several names.
+    shared: Option<(usize, u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -260,9 +298,6 @@ impl Plan<'_> {
                 self.folder(&target)?;
                 target = join(&target, &named.name);
                 target = self.below.resolve(&target, false)?.0;
-            } else {
-                // The name itself is replaced where it is a link.
-                target = self.below.resolve(&op.destination, false)?.0;
             }
             let parent = target.rsplit_once('/').map_or("", |(parent, _)| parent);
             self.folder(parent)?;
@@ -282,7 +317,14 @@ impl Plan<'_> {
                 xattrs: Vec::new(),
             };
             let content = Content::Bytes(inline.bytes.clone());
-            self.entries.insert(target, Planned { entry, content });
+            self.entries.insert(
+                target,
+                Planned {
+                    entry,
+                    content,
+                    shared: None,
+                },
+            );
             return Ok(());
         }
         // What is in an archive keeps its modes.
@@ -290,6 +332,8 @@ impl Plan<'_> {
         if named.is_unpacked {
             self.chmod = None;
         }
+        self.replaces = named.is_unpacked;
+        self.turn += 1;
         let placed = self.entries_of(op, named, &target);
         self.chmod = chmod;
         placed
@@ -328,6 +372,7 @@ impl Plan<'_> {
         };
         let is_folder = kind == TarKind::Folder;
         match is_folder {
+            _ if self.replaces => {}
             true => {
                 if let (_, Some(there)) = self.below.resolve(path, false)?
                     && !there.meta.is_dir()
@@ -365,7 +410,13 @@ impl Plan<'_> {
             },
             kind,
         };
-        self.entries.insert(path.to_owned(), Planned { entry, content });
+        let shared = (meta.is_file() && meta.nlink() > 1).then(|| (self.turn, meta.dev(), meta.ino()));
+        let planned = Planned {
+            entry,
+            content,
+            shared,
+        };
+        self.entries.insert(path.to_owned(), planned);
         Ok(())
     }
 
@@ -398,11 +449,12 @@ impl Plan<'_> {
                     Planned {
                         entry,
                         content: Content::None,
+                        shared: None,
                     },
                 );
                 continue;
             }
-            self.new_folder(&whole, 0o755, self.chown.unwrap_or((0, 0)), self.now);
+            self.new_folder(&whole, self.made, self.chown.unwrap_or((0, 0)), self.now);
         }
         Ok(())
     }
@@ -441,9 +493,15 @@ impl Plan<'_> {
             Planned {
                 entry,
                 content: Content::None,
+                shared: None,
             },
         );
     }
+}
+
+/// When something was changed, where no other time is settled.
+fn time_of(meta: &Metadata, settled: Option<u64>) -> u64 {
+    settled.unwrap_or_else(|| u64::try_from(meta.mtime()).unwrap_or(0))
 }
 
 fn kind_of(meta: &Metadata, item: &Item) -> io::Result<Option<TarKind>> {

@@ -176,7 +176,9 @@ pub(crate) fn gather(tree: &Tree, real: &str, item: Item, exclude: &Matcher) -> 
 }
 
 /// The paths that a pattern means, sorted; links in folders followed.
-fn matching(tree: &Tree, pattern: &str) -> io::Result<Vec<String>> {
+///
+/// `**` is any number of folders where `deep` says so, else what `*` is.
+fn matching(tree: &Tree, pattern: &str, deep: bool) -> io::Result<Vec<String>> {
     let mut here: Vec<String> = vec![String::new()];
     let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
     for (at, part) in parts.iter().enumerate() {
@@ -186,7 +188,7 @@ fn matching(tree: &Tree, pattern: &str) -> io::Result<Vec<String>> {
             if !item.is_some_and(|item| item.meta.is_dir()) {
                 continue;
             }
-            if *part == "**" {
+            if *part == "**" && deep {
                 let mut todo = vec![folder.clone()];
                 while let Some(folder) = todo.pop() {
                     let real = tree.resolve(&folder, true)?.0;
@@ -215,9 +217,21 @@ fn matching(tree: &Tree, pattern: &str) -> io::Result<Vec<String>> {
         }
         here = next;
     }
-    here.sort();
-    here.dedup();
-    Ok(here)
+    let mut found = Vec::with_capacity(here.len());
+    for path in here {
+        if tree.resolve(&path, true)?.1.is_some() || tree.resolve(&path, false)?.1.is_some() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// The folder that a pattern's matches are below: what stands before its first wildcard.
+fn fixed_part(pattern: &str) -> &str {
+    let wild = pattern.find(['*', '?', '[', '\\']).unwrap_or(pattern.len());
+    pattern[..wild].rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 impl Solver<'_> {
@@ -272,10 +286,29 @@ impl Solver<'_> {
         };
         let pattern = clean(&format!("/{path}"));
         let pattern = pattern.trim_start_matches('/');
+        if !glob::is_well_formed(pattern) {
+            let text = format!("the pattern {path} cannot be read: syntax error in pattern");
+            return Err(Fault::new(span, text)
+                .at(path)
+                .help(match path.starts_with('[') && op.destination.ends_with(']') {
+                    true => "a list needs double quotes: [\"FROM\", \"TO\"]",
+                    false => "`[` begins a set of characters: write [[] for the character itself",
+                })
+                .into());
+        }
         let matches = match glob::has_wildcards(pattern) {
-            true => matching(tree, pattern).map_err(doing())?,
+            true => matching(tree, pattern, op.parents).map_err(doing())?,
             false => vec![pattern.to_owned()],
         };
+        if matches.is_empty()
+            && tree.is_context()
+            && !self.is_sent(tree, fixed_part(pattern)).map_err(doing())?
+        {
+            return Err(Fault::new(span, format!("nothing matches {path}"))
+                .at(path)
+                .help("a pattern without a match is no fault only where something of its folder is copied")
+                .into());
+        }
         for path in matches {
             let (real, item) = match tree.resolve(&path, !op.parents) {
                 Ok((real, item)) => (real, item),
@@ -309,6 +342,32 @@ impl Solver<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Whether BuildKit would have sent a folder of the context: all of it, or something in it, is copied somewhere.
+    fn is_sent(&self, tree: &Tree, folder: &str) -> io::Result<bool> {
+        if folder.is_empty() {
+            return Ok(true);
+        }
+        for path in &self.of_context {
+            let paths = match glob::has_wildcards(path) {
+                true => matching(tree, path, false)?,
+                false => vec![path.clone()],
+            };
+            let below = |inner: &str, outer: &str| {
+                outer.is_empty()
+                    || inner
+                        .strip_prefix(outer)
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            if paths
+                .iter()
+                .any(|path| below(folder, path) || below(path, folder))
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn missing(&self, op: &CopyOp, tree: &Tree, path: &str, span: Span) -> BuildError {
@@ -406,21 +465,16 @@ impl Solver<'_> {
             .splitn(4, '/')
             .nth(3)
             .and_then(|path| path.rsplit('/').next())
-            .unwrap_or("");
-        if name.is_empty() && op.destination.ends_with('/') {
-            let text = format!("no file name can be told from {url}");
-            return Err(Fault::new(span, text)
-                .at(url)
-                .help("name the file in the destination")
-                .into());
-        }
+            .filter(|name| !name.is_empty())
+            .unwrap_or("__unnamed__");
         Ok(Named {
             name: name.to_owned(),
             parents: Vec::new(),
             entries: Vec::new(),
             inline: Some(Inline {
                 bytes: page.body,
-                mtime: page.last_modified.as_deref().and_then(http_date),
+                // What has no time is of 1970.
+                mtime: Some(page.last_modified.as_deref().and_then(http_date).unwrap_or(0)),
                 mode: 0o600,
             }),
             is_foreign: true,

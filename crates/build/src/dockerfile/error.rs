@@ -99,7 +99,11 @@ impl BuildError {
         match self {
             BuildError::Fault(fault) => fault.help.clone(),
             BuildError::Step { help, .. } => help.clone(),
-            BuildError::Executor { source, .. } => source.help(),
+            BuildError::Executor { source, .. } => source.help().or_else(|| {
+                let is_missing = source.to_string().contains("executable file not found");
+                is_missing
+                    .then(|| "the image has no such program: install it in a step before this one".into())
+            }),
             BuildError::Pull { source, .. } => source.help(),
             BuildError::Store(error) => error.help(),
             BuildError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {

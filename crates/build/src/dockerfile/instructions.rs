@@ -1,105 +1,41 @@
 //! Each instruction of a stage: what it changes in the configuration, and the step that it becomes.
 
-use std::collections::BTreeMap;
-
 use coil_dockerfile::words::Lexer;
-use coil_dockerfile::{
-    CommandLine, Copying, Fault, Instruction, Located, Mount, Run, RunNetwork, RunSecurity, Span, ignore,
-};
+use coil_dockerfile::{CommandLine, Copying, Fault, Instruction, KeyValue, Located, Span, ignore};
 use coil_plan::VertexId;
 use serde_json::json;
 
 use super::copying::{CopyOp, CopySource, From};
-use super::lowering::{Lowering, Op, PROXY_ARGS, Reading};
+use super::lowering::{Lowering, Op, Reading};
 use super::ownership::Chmod;
-use super::running::{RunOp, StepMount};
 use super::stage_state::{StageState, quoted_list};
 use super::{BuildError, NamedContext, ports};
-use crate::executor::StepNetwork;
 
 impl Lowering<'_> {
     /// Settles one instruction.
-    pub(super) fn instruction(
-        &mut self,
-        reading: &mut Reading<'_>,
-        located: &Located,
-    ) -> Result<(), BuildError> {
+    pub(super) fn instruction(&mut self, reading: &mut Reading, located: &Located) -> Result<(), BuildError> {
         let span = located.span;
-        let lexer = Lexer::new(self.file.directives.escape);
         let before = reading.state.clone();
-        let lookup = |name: &str| before.get(name);
-        let word = |text: &str| -> Result<String, BuildError> {
-            lexer
-                .word(text, &lookup)
-                .map_err(|error| Fault::new(span, error.to_string()).at(error.text).into())
-        };
+        let escape = self.file.directives.escape;
+        let word = |text: &str| expanded(escape, span, text, &before);
         let state = &mut reading.state;
         match &located.instruction {
             Instruction::Env(pairs) => {
-                let mut text = String::from("ENV");
-                for pair in pairs {
-                    let (key, value) = (word(&pair.key)?, word(&pair.value)?);
-                    text.push_str(&format!(" {key}={value}"));
-                    state.set_env(&key, &value);
-                }
-                state.note(text);
+                let pairs = expanded_pairs(pairs, &word)?;
+                pairs.iter().for_each(|(key, value)| state.set_env(key, value));
+                state.note(format!("ENV{}", joined(&pairs)));
             }
             Instruction::Label(pairs) => {
-                let mut text = String::from("LABEL");
-                for pair in pairs {
-                    let (key, value) = (word(&pair.key)?, word(&pair.value)?);
-                    text.push_str(&format!(" {key}={value}"));
-                    state.config.config.labels.insert(key, value);
-                }
-                state.note(text);
+                let pairs = expanded_pairs(pairs, &word)?;
+                state.note(format!("LABEL{}", joined(&pairs)));
+                state.config.config.labels.extend(pairs);
             }
-            Instruction::Arg(args) => {
-                let mut text = String::from("ARG");
-                for (name, default) in args {
-                    let name = word(name)?;
-                    self.used_args.insert(name.clone());
-                    let value = match (self.request.args.get(&name), default) {
-                        (Some(given), _) => Some(given.clone()),
-                        (None, Some(default)) => Some(word(default)?),
-                        (None, None) => self.globals.get(&name).cloned(),
-                    };
-                    text.push_str(&format!(" {name}"));
-                    if let Some(value) = &value {
-                        text.push_str(&format!("={value}"));
-                        state.set(&name, value);
-                    }
-                    state.args.push((name, value));
-                }
-                state.note(text);
-            }
+            Instruction::Arg(args) => self.arguments(state, args, span)?,
             Instruction::Maintainer(author) => {
                 state.config.author = Some(author.clone());
                 state.note(format!("MAINTAINER {author}"));
             }
-            Instruction::Expose(words) => {
-                let mut all = Vec::new();
-                for text in words {
-                    let expanded = lexer.words(text, &lookup).map_err(|error| {
-                        BuildError::from(Fault::new(span, error.to_string()).at(error.text))
-                    })?;
-                    for port in expanded {
-                        let found = ports::exposed(&port).map_err(|error| {
-                            BuildError::from(
-                                Fault::new(span, error)
-                                    .at(text.clone())
-                                    .help("a port is 8000, 8000/tcp, 53/udp or 9000-9002"),
-                            )
-                        })?;
-                        all.extend(found);
-                    }
-                }
-                all.sort();
-                all.dedup();
-                for port in &all {
-                    state.config.config.exposed_ports.insert(port.clone(), json!({}));
-                }
-                state.note(format!("EXPOSE [{}]", all.join(" ")));
-            }
+            Instruction::Expose(words) => self.expose(state, words, span)?,
             Instruction::User(user) => {
                 let user = word(user)?;
                 state.config.config.user.clone_from(&user);
@@ -107,27 +43,9 @@ impl Lowering<'_> {
             }
             Instruction::Volume(paths) => {
                 let paths: Vec<String> = paths.iter().map(|path| word(path)).collect::<Result<_, _>>()?;
-                for path in &paths {
-                    if path.is_empty() {
-                        let text = "VOLUME specified can not be an empty string";
-                        return Err(BuildError::fault(span, text));
-                    }
-                    state.config.config.volumes.insert(path.clone(), json!({}));
-                }
-                state.note(format!("VOLUME [{}]", paths.join(" ")));
+                volumes(state, &paths, span)?;
             }
-            Instruction::StopSignal(signal) => {
-                let signal = word(signal)?;
-                if !ports::is_signal(&signal) {
-                    let text = format!("invalid signal: {signal}");
-                    return Err(Fault::new(span, text)
-                        .at(signal)
-                        .help("a signal is SIGTERM, TERM or 15")
-                        .into());
-                }
-                state.config.config.stop_signal.clone_from(&signal);
-                state.note(format!("STOPSIGNAL {signal}"));
-            }
+            Instruction::StopSignal(signal) => stop_signal(state, word(signal)?, span)?,
             Instruction::Shell(words) => {
                 state.put("Shell", json!(words));
                 state.note(format!("SHELL [{}]", words.join(" ")));
@@ -149,26 +67,7 @@ impl Lowering<'_> {
                 }
                 state.note(format!("ENTRYPOINT {}", quoted_list(&words)));
             }
-            Instruction::Workdir(path) => {
-                let written = word(path)?;
-                let path = absolute(state.workdir(), &written);
-                // An absolute path is kept as it is written.
-                let kept = match written.starts_with('/') {
-                    true => written,
-                    false => path.clone(),
-                };
-                let text = format!("WORKDIR {kept}");
-                state.config.config.working_dir = kept;
-                let owner = state.config.config.user.clone();
-                let makes = path != "/";
-                state.history.push((text.clone(), makes));
-                if makes {
-                    let op = Op::Folder { path, owner };
-                    self.step(reading, &text, op, &[], span);
-                } else {
-                    reading.step += 1;
-                }
-            }
+            Instruction::Workdir(path) => self.workdir(reading, &word(path)?, span),
             Instruction::Copy(copying) => self.copy(reading, located, copying, false, &word)?,
             Instruction::Add(copying) => self.copy(reading, located, copying, true, &word)?,
             Instruction::Run(run) => self.run(reading, located, run, &word)?,
@@ -176,7 +75,88 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn step(&mut self, reading: &mut Reading<'_>, text: &str, op: Op, inputs: &[VertexId], span: Span) {
+    /// `ARG`: each knows those before it in its line.
+    fn arguments(
+        &mut self,
+        state: &mut StageState,
+        args: &[(String, Option<String>)],
+        span: Span,
+    ) -> Result<(), BuildError> {
+        let mut text = String::from("ARG");
+        for (name, default) in args {
+            self.used_args.insert(name.clone());
+            let value = match (self.request.args.get(name), default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => Some(expanded(self.file.directives.escape, span, default, state)?),
+                (None, None) => self.globals.get(name).cloned(),
+            };
+            text.push_str(&format!(" {name}"));
+            if let Some(value) = &value {
+                text.push_str(&format!("={value}"));
+                state.set(name, value);
+            }
+            state.args.push((name.clone(), value));
+        }
+        state.note(text);
+        Ok(())
+    }
+
+    /// `EXPOSE`: a variable may hold several ports.
+    fn expose(&self, state: &mut StageState, words: &[String], span: Span) -> Result<(), BuildError> {
+        let lexer = Lexer::new(self.file.directives.escape);
+        let mut all = Vec::new();
+        for text in words {
+            let expanded = lexer
+                .words(text, &|name: &str| state.get(name))
+                .map_err(|error| BuildError::from(Fault::new(span, error.to_string()).at(error.text)))?;
+            for port in expanded {
+                let found = ports::exposed(&port).map_err(|error| {
+                    BuildError::from(
+                        Fault::new(span, error)
+                            .at(text.clone())
+                            .help("a port is 8000, 8000/tcp, 53/udp or 9000-9002"),
+                    )
+                })?;
+                all.extend(found);
+            }
+        }
+        all.sort();
+        for port in &all {
+            state.config.config.exposed_ports.insert(port.clone(), json!({}));
+        }
+        state.note(format!("EXPOSE [{}]", all.join(" ")));
+        Ok(())
+    }
+
+    /// `WORKDIR`: an absolute path is kept as it is written.
+    fn workdir(&mut self, reading: &mut Reading, written: &str, span: Span) {
+        let state = &mut reading.state;
+        let path = absolute(state.workdir(), written);
+        let kept = match written.starts_with('/') {
+            true => written.to_owned(),
+            false => path.clone(),
+        };
+        let text = format!("WORKDIR {kept}");
+        state.config.config.working_dir = kept;
+        let owner = state.config.config.user.clone();
+        let makes = path != "/";
+        state.history.push((text.clone(), makes));
+        if makes {
+            let op = Op::Folder { path, owner };
+            self.step(reading, &text, op, &[], span);
+        } else {
+            reading.step += 1;
+        }
+    }
+
+    pub(super) fn step(
+        &mut self,
+        reading: &mut Reading,
+        text: &str,
+        op: Op,
+        inputs: &[VertexId],
+        span: Span,
+    ) {
         reading.step += 1;
         let shown: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let name = format!("{}{}/{}] {shown}", reading.prefix, reading.step, reading.steps);
@@ -187,9 +167,27 @@ impl Lowering<'_> {
     }
 
     /// What a `--from` means: a stage, another context, or an image.
-    fn from(&mut self, name: &str, reading: &Reading<'_>, span: Span) -> Result<FromPlace, BuildError> {
-        match self.file.stage(name) {
-            Some(index) if index < reading.index => return Ok(FromPlace::Vertex(self.stages[&index].vertex)),
+    pub(super) fn from(
+        &mut self,
+        name: &str,
+        reading: &Reading,
+        span: Span,
+    ) -> Result<FromPlace, BuildError> {
+        // A context that is given stands in for a stage of its name.
+        let stage = match self.request.contexts.contains_key(&name.to_lowercase()) {
+            true => None,
+            false => self.file.stage(name),
+        };
+        match stage {
+            Some(index) if index < reading.index => {
+                // A trigger of the base may name a stage that nothing else does.
+                for needed in self.needed(index) {
+                    if !self.stages.contains_key(&needed) {
+                        self.stage(needed)?;
+                    }
+                }
+                return Ok(FromPlace::Vertex(self.stages[&index].vertex));
+            }
             Some(index) => {
                 let text = match index == reading.index {
                     true => format!("a stage cannot copy from itself: \"{name}\""),
@@ -226,7 +224,15 @@ impl Lowering<'_> {
                     .at(name)
                     .help(format!("did you mean {near}?"))
                     .into(),
-                None => error,
+                None => match error {
+                    BuildError::Fault(fault) if fault.help.is_none() => fault
+                        .at(name)
+                        .help(format!(
+                            "a stage of that name begins with FROM … AS {name}, above this one"
+                        ))
+                        .into(),
+                    other => other,
+                },
             })?;
         let vertex = self.add(
             format!("FROM {}", found.name),
@@ -241,7 +247,7 @@ impl Lowering<'_> {
 
     fn copy(
         &mut self,
-        reading: &mut Reading<'_>,
+        reading: &mut Reading,
         located: &Located,
         copying: &Copying,
         is_add: bool,
@@ -250,7 +256,9 @@ impl Lowering<'_> {
         let span = located.span;
         let keyword = if is_add { "ADD" } else { "COPY" };
         let optional = |text: &Option<String>| text.as_deref().map(word).transpose();
-        let (chown, chmod) = (optional(&copying.chown)?, optional(&copying.chmod)?);
+        let given =
+            |text: &Option<String>| Ok::<_, BuildError>(optional(text)?.filter(|text| !text.is_empty()));
+        let (chown, chmod) = (given(&copying.chown)?, given(&copying.chmod)?);
         let destination = word(&copying.destination)?;
         let mut sources = Vec::new();
         let mut history = format!("{keyword}{}", if copying.parents { " --parents" } else { "" });
@@ -283,7 +291,11 @@ impl Lowering<'_> {
             });
         }
         history.push_str(&format!(" {destination} # buildkit"));
-        let checksum = optional(&copying.checksum)?;
+        let checksum = given(&copying.checksum)?;
+        if checksum.is_some() && sources.len() > 1 {
+            let text = "checksum can't be specified for multiple sources";
+            return Err(Fault::new(span, text).at("--checksum").into());
+        }
         if checksum.is_some()
             && !sources
                 .iter()
@@ -309,11 +321,6 @@ impl Lowering<'_> {
                 }
             },
         };
-        let exclude: Vec<String> = copying
-            .exclude
-            .iter()
-            .map(|text| word(text))
-            .collect::<Result<_, _>>()?;
         let whole = absolute_with_slash(reading.state.workdir(), &destination);
         let op = CopyOp {
             sources,
@@ -333,137 +340,62 @@ impl Lowering<'_> {
         self.step(reading, &text, Op::Copy(Box::new(op)), &inputs, span);
         Ok(())
     }
+}
 
-    fn run(
-        &mut self,
-        reading: &mut Reading<'_>,
-        located: &Located,
-        run: &Run,
-        word: &dyn Fn(&str) -> Result<String, BuildError>,
-    ) -> Result<(), BuildError> {
-        let span = located.span;
-        if run.security == RunSecurity::Insecure {
-            let text =
-                "RUN --security=insecure is not allowed: a step never gets more than a container's rights";
-            return Err(Fault::new(span, text).at("--security=insecure").into());
-        }
-        if let Some(device) = run.devices.first() {
-            let text = format!("RUN --device={device} cannot be honoured: steps get no devices");
-            return Err(Fault::new(span, text).at("--device").into());
-        }
-        let mut argv = run.command.words.clone();
-        let mut script = None;
-        if let (Some(first), true) = (run.heredocs.first(), run.command.shell) {
-            let is_alone = run.heredocs.len() == 1
-                && argv.first().is_some_and(|text| {
-                    text.trim().starts_with("<<") && !text.trim().contains(char::is_whitespace)
-                });
-            if is_alone && first.content.starts_with("#!") {
-                script = Some((first.name.clone(), first.text()));
-                argv = vec![format!("/dev/pipes/{}", first.name)];
-            } else if is_alone {
-                argv = vec![first.text()];
-            } else {
-                let mut full = argv.first().cloned().unwrap_or_default();
-                for document in &run.heredocs {
-                    full.push_str(&format!("\n{}{}", document.content, document.name));
-                }
-                argv = vec![full];
-            }
-        }
-        let state = &reading.state;
-        if run.command.shell {
-            let mut whole = state.shell();
-            whole.append(&mut argv);
-            argv = whole;
-        }
-        let mut words: Vec<String> = Vec::new();
-        let mut names: Vec<&str> = Vec::new();
-        for (name, value) in &state.args {
-            let value = state.get(name).or_else(|| value.clone()).unwrap_or_default();
-            let text = format!("{name}={value}");
-            match names.iter().position(|other| other == name) {
-                Some(at) => words[at] = text,
-                None => {
-                    names.push(name);
-                    words.push(text);
-                }
-            }
-        }
-        if !words.is_empty() {
-            words.insert(0, format!("|{}", words.len()));
-        }
-        words.extend(argv.iter().cloned());
-        let history = format!("RUN {} # buildkit", words.join(" "));
-        let mut env: BTreeMap<String, String> = state.env.iter().cloned().collect();
-        let proxies: BTreeMap<String, String> = PROXY_ARGS
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), self.request.args.get(*name)?.clone())))
-            .collect();
-        let is_of_image = |name: &String| {
-            let start = format!("{name}=");
-            state
-                .config
-                .config
-                .env
-                .iter()
-                .any(|entry| entry.starts_with(&start))
-        };
-        env.retain(|name, _| !proxies.contains_key(name) || is_of_image(name));
-        let (user, workdir) = (state.config.config.user.clone(), state.workdir().to_owned());
-        let mut inputs = Vec::new();
-        let mut mounts = Vec::new();
-        for text in &run.mounts {
-            let fault = |error: String| BuildError::from(Fault::new(span, error).at(text.clone()));
-            let mount = Mount::parse(text, &mut |value| word(value).map_err(|error| error.to_string()))
-                .map_err(fault)?;
-            let from = match &mount.from {
-                None => From::Context(None),
-                Some(name) => match self.from(name, reading, span)? {
-                    FromPlace::Context(name) => From::Context(Some(name)),
-                    FromPlace::Vertex(vertex) => {
-                        inputs.push(vertex);
-                        From::Input
-                    }
-                },
-            };
-            let target = mount.target.as_deref().map(|target| absolute(&workdir, target));
-            if target.as_deref() == Some("/") {
-                return Err(fault("invalid mount target \"/\"".into()));
-            }
-            let input = matches!(from, From::Input).then_some(inputs.len());
-            mounts.push(StepMount {
-                mount,
-                from,
-                target,
-                input,
-            });
-        }
-        let op = RunOp {
-            argv,
-            script,
-            env,
-            proxies,
-            workdir,
-            user,
-            mounts,
-            network: match run.network {
-                RunNetwork::Default => self.request.network,
-                RunNetwork::None => StepNetwork::None,
-                RunNetwork::Host => StepNetwork::Host,
-            },
-            arch: reading.arch,
-        };
-        reading.state.history.push((history, true));
-        let text = located.text.clone();
-        self.step(reading, &text, Op::Run(Box::new(op)), &inputs, span);
-        let _ = reading.stage;
-        Ok(())
+/// A word with what variables it holds.
+fn expanded(escape: char, span: Span, text: &str, state: &StageState) -> Result<String, BuildError> {
+    Lexer::new(escape)
+        .word(text, &|name: &str| state.get(name))
+        .map_err(|error| Fault::new(span, error.to_string()).at(error.text).into())
+}
+
+fn expanded_pairs(
+    pairs: &[KeyValue],
+    word: &dyn Fn(&str) -> Result<String, BuildError>,
+) -> Result<Vec<(String, String)>, BuildError> {
+    let pairs = pairs
+        .iter()
+        .map(|pair| Ok((word(&pair.key)?, word(&pair.value)?)));
+    pairs.collect()
+}
+
+/// ` A=b C=d`.
+fn joined(pairs: &[(String, String)]) -> String {
+    pairs
+        .iter()
+        .map(|(key, value)| format!(" {key}={value}"))
+        .collect()
+}
+
+fn volumes(state: &mut StageState, paths: &[String], span: Span) -> Result<(), BuildError> {
+    if paths.iter().any(String::is_empty) {
+        return Err(BuildError::fault(
+            span,
+            "VOLUME specified can not be an empty string",
+        ));
     }
+    for path in paths {
+        state.config.config.volumes.insert(path.clone(), json!({}));
+    }
+    state.note(format!("VOLUME [{}]", paths.join(" ")));
+    Ok(())
+}
+
+fn stop_signal(state: &mut StageState, signal: String, span: Span) -> Result<(), BuildError> {
+    if !ports::is_signal(&signal) {
+        let text = format!("invalid signal: {signal}");
+        return Err(Fault::new(span, text)
+            .at(signal)
+            .help("a signal is SIGTERM, TERM or 15")
+            .into());
+    }
+    state.config.config.stop_signal.clone_from(&signal);
+    state.note(format!("STOPSIGNAL {signal}"));
+    Ok(())
 }
 
 /// Where a `--from` leads.
-enum FromPlace {
+pub(super) enum FromPlace {
     Vertex(VertexId),
     Context(String),
 }

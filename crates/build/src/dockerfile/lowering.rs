@@ -78,9 +78,8 @@ pub(crate) struct Lowering<'a> {
 }
 
 /// A stage while its instructions are read.
-pub(super) struct Reading<'a> {
+pub(super) struct Reading {
     pub(super) index: usize,
-    pub(super) stage: &'a Stage,
     pub(super) state: StageState,
     pub(super) vertex: VertexId,
     pub(super) arch: Arch,
@@ -111,8 +110,11 @@ impl<'a> Lowering<'a> {
                 platform.variant.clone().unwrap_or_default(),
             );
         }
-        let name = file.stages[target].name.clone();
-        globals.insert("TARGETSTAGE".into(), name.unwrap_or_else(|| target.to_string()));
+        let name = file.stages[target]
+            .name
+            .clone()
+            .filter(|_| request.target.is_some());
+        globals.insert("TARGETSTAGE".into(), name.unwrap_or_else(|| "default".into()));
         let mut lowering = Lowering {
             builder,
             request,
@@ -160,6 +162,7 @@ impl<'a> Lowering<'a> {
                 };
                 needed.extend(
                     from.iter()
+                        .filter(|from| !self.request.contexts.contains_key(&from.to_lowercase()))
                         .filter_map(|from| self.file.stage(from))
                         .filter(|at| *at < index),
                 );
@@ -177,6 +180,9 @@ impl<'a> Lowering<'a> {
     /// The stage of a name that stands before another.
     fn earlier(&self, name: &str, index: usize) -> Option<usize> {
         let lower = name.to_lowercase();
+        if self.request.contexts.contains_key(&lower) {
+            return None;
+        }
         let before = &self.file.stages[..index];
         before
             .iter()
@@ -217,7 +223,9 @@ impl<'a> Lowering<'a> {
                 let lowered = &self.stages[&earlier];
                 (lowered.state.child(), lowered.vertex)
             }
-            None => self.begin(&base, arch, stage, &format!("{prefix}1/{steps}]"))?,
+            None => self
+                .begin(&base, arch, stage, &format!("{prefix}1/{steps}]"))
+                .map_err(|error| self.stands_below(error, &base, index))?,
         };
         let no_cache = self.request.no_cache
             || self
@@ -227,7 +235,6 @@ impl<'a> Lowering<'a> {
                 .any(|name| Some(name.to_lowercase()) == stage.name || name.parse() == Ok(index));
         let mut reading = Reading {
             index,
-            stage,
             state,
             vertex,
             arch,
@@ -260,6 +267,31 @@ impl<'a> Lowering<'a> {
             },
         );
         Ok(())
+    }
+
+    /// An image that can't be had may be a stage that comes too late.
+    fn stands_below(&self, error: BuildError, base: &str, index: usize) -> BuildError {
+        let lower = base.to_lowercase();
+        let mut later = self.file.stages[index..].iter();
+        let Some(other) = later.find(|stage| stage.name.as_deref() == Some(lower.as_str())) else {
+            return error;
+        };
+        let stage = &self.file.stages[index];
+        let needs = stage
+            .name
+            .as_deref()
+            .is_some_and(|name| other.base.eq_ignore_ascii_case(name));
+        let line = other.span.line;
+        let text = format!(
+            "the stage {base} is not there yet: it begins in line {line}, and no image has that name"
+        );
+        Fault::new(stage.span, text)
+            .at(stage.base.clone())
+            .help(match needs || std::ptr::eq(stage, other) {
+                true => format!("a stage cannot rest on itself: give the one in line {line} another base"),
+                false => format!("move the stage {base} above this one"),
+            })
+            .into()
     }
 
     fn blank_base(&self, stage: &Stage) -> BuildError {
@@ -332,7 +364,8 @@ impl<'a> Lowering<'a> {
                     stage.span,
                     true,
                 );
-                return Ok((StageState::empty(arch), vertex));
+                // Nothing has no platform of its own.
+                return Ok((StageState::empty(self.request.arch), vertex));
             }
             None => base.to_owned(),
         };

@@ -10,18 +10,31 @@ const LARGEST: u64 = 4 << 20;
 /// Why an owner can't be told.
 #[derive(Debug)]
 pub(crate) enum OwnerError {
-    /// The stage has no such user or group.
-    Unknown(String),
+    /// The stage is empty, and so knows no name.
+    Empty(String),
     /// Its files can't be read.
     Io(io::Error),
 }
 
+/// A number as it counts: `root` is one, and what is larger than a signed one of 32 bits is a name.
+fn number(text: &str) -> Option<u32> {
+    match text {
+        "root" => Some(0),
+        // A negative one changes nothing, and what is copied is root's.
+        text => text
+            .parse::<i32>()
+            .ok()
+            .map(|number| number.max(0).cast_unsigned()),
+    }
+}
+
 /// The numbers of `USER[:GROUP]`, names by the stage's own files. A number is never looked up as a name.
 ///
-/// A user by number has the group of the same number; one by name the group that the file tells.
+/// A user by number has the group of the same number; one by name the group that the file tells. As in BuildKit, a name that a
+/// stage with files does not know is root, and in one without files it is an error.
 pub(crate) fn owner(spec: &str, tree: &Tree) -> Result<(u32, u32), OwnerError> {
     let (user, group) = match spec.split_once(':') {
-        Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
+        Some((user, group)) => (user, Some(group)),
         None => (spec, None),
     };
     let lines = |file: &str| -> Result<String, OwnerError> {
@@ -33,20 +46,28 @@ pub(crate) fn owner(spec: &str, tree: &Tree) -> Result<(u32, u32), OwnerError> {
         let line = lines.find(|fields| fields.first() == Some(&name))?;
         line.get(at)?.parse().ok()
     };
-    let unknown = |what: &str, name: &str| OwnerError::Unknown(format!("there is no {what} `{name}`"));
-    let (uid, mut gid) = match user.parse::<u32>() {
-        Ok(number) => (number, number),
-        Err(_) if user.is_empty() => (0, 0),
-        Err(_) => {
+    let known = |what: &str, name: &str| match tree.is_empty() {
+        true => Err(OwnerError::Empty(format!("there is no {what} `{name}`"))),
+        false => Ok(()),
+    };
+    let (uid, mut gid) = match number(user) {
+        Some(number) => (number, number),
+        None if user.is_empty() => (0, 0),
+        None => {
+            known("user", user)?;
             let text = lines("etc/passwd")?;
-            let uid = find(&text, user, 2).ok_or_else(|| unknown("user", user))?;
+            let uid = find(&text, user, 2).unwrap_or(0);
             (uid, find(&text, user, 3).unwrap_or(uid))
         }
     };
     if let Some(group) = group {
-        gid = match group.parse::<u32>() {
-            Ok(number) => number,
-            Err(_) => find(&lines("etc/group")?, group, 2).ok_or_else(|| unknown("group", group))?,
+        gid = match number(group) {
+            Some(number) => number,
+            None if group.is_empty() => 0,
+            None => {
+                known("group", group)?;
+                find(&lines("etc/group")?, group, 2).unwrap_or(gid)
+            }
         };
     }
     Ok((uid, gid))
@@ -135,6 +156,14 @@ impl Chmod {
             changes.extend(change);
         }
         Ok(Chmod::Changes(changes))
+    }
+
+    /// The mode of a folder that a copy makes on its way: octal bits, without those that a process may not give away.
+    pub(crate) fn of_new_folder(chmod: Option<&Chmod>) -> u32 {
+        match chmod {
+            Some(Chmod::Bits(bits)) => bits & 0o777 & !0o022,
+            _ => 0o755,
+        }
     }
 
     /// The mode of an entry that had another.

@@ -11,6 +11,10 @@ pub(crate) fn exposed(word: &str) -> Result<Vec<String>, String> {
     if range.is_empty() {
         return Err(format!("no port specified: {word}<empty>"));
     }
+    let protocol = match protocol.as_str() {
+        "" => "tcp".to_owned(),
+        _ => protocol,
+    };
     if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
         return Err(format!("invalid proto: {protocol}"));
     }
@@ -37,7 +41,7 @@ const SIGNALS: [&str; 35] = [
 /// Whether a text names a signal: by number, or by name with or without `SIG`.
 pub(crate) fn is_signal(text: &str) -> bool {
     if let Ok(number) = text.parse::<i32>() {
-        return number > 0;
+        return number != 0;
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -59,6 +63,7 @@ mod tests {
         for (word, expected) in [
             ("8000", Ok(vec!["8000/tcp"])),
             ("53/UDP", Ok(vec!["53/udp"])),
+            ("80/", Ok(vec!["80/tcp"])),
             ("9000-9001", Ok(vec!["9000/tcp", "9001/tcp"])),
             ("80:8080", Ok(vec!["8080/tcp"])),
             ("x", Err("invalid containerPort: x")),
@@ -78,6 +83,7 @@ mod tests {
             ("quit", true),
             ("SIGRTMIN+3", true),
             ("foo", false),
+            ("-1", true),
             ("0", false),
         ] {
             assert_eq!(is_signal(text), expected, "{text}");

@@ -172,6 +172,10 @@ impl Solver<'_> {
         step.workdir.clone_from(&op.workdir);
         step.user.clone_from(&op.user);
         step.network = op.network;
+        step.hostname = self.request.args.get("BUILDKIT_SANDBOX_HOSTNAME").cloned();
+        if op.insecure {
+            step.privileges = StepPrivileges::Everything;
+        }
         step.hosts.clone_from(&self.request.hosts);
         step.limits.shared_memory = self.request.shared_memory;
         step.process_limits.clone_from(&self.request.process_limits);
@@ -215,6 +219,15 @@ impl Solver<'_> {
                 .collect(),
         );
         for name in ["dev", "proc", "sys"] {
+            // A folder that only a mount of the step's own was made in goes with it.
+            let below = format!("/{name}/");
+            if step
+                .binds
+                .iter()
+                .any(|bind| bind.target.starts_with(&below) && op.script.is_some())
+            {
+                continue;
+            }
             if whole.resolve(name, false).map_err(doing())?.1.is_none() {
                 folder(&upper.join(name), 0o755).map_err(doing())?;
             }
@@ -347,6 +360,9 @@ impl Solver<'_> {
         let id = about.id.clone().unwrap_or_default();
         let Some(bytes) = self.request.secrets.get(&id) else {
             if !about.required {
+                if let Some(name) = &about.env {
+                    step.env.insert(name.clone(), String::new());
+                }
                 return Ok(());
             }
             return Err(Fault::new(span, format!("secret {id}: not found"))

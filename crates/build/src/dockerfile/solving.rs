@@ -8,23 +8,24 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use coil_dockerfile::ignore::Matcher;
-use coil_dockerfile::{Dockerfile, Fault, Span, near, parse};
+use coil_dockerfile::ignore::{Matcher, clean};
+use coil_dockerfile::{Fault, MountKind, Span};
 use coil_oci::{Descriptor, Digest, Hasher, Manifest, Platform, media_type, timestamp};
 use coil_plan::Vertex;
 use serde::{Deserialize, Serialize};
 
-use super::copy_plan::Planned;
-use super::copying::{CopyOp, From, Named};
-use super::lowering::{Lowering, Op, PROXY_ARGS, PlannedStep};
-use super::ownership::owner;
+use super::cache_files::ImportedCache;
+use super::copy_plan::{Planned, shared_names};
+use super::copying::{CopyOp, CopySource, From, Named};
+use super::lowering::{Lowering, Op, PlannedStep};
+use super::ownership::{OwnerError, owner};
 use super::running::SharedLayers;
 use super::tree::{Item, Tree};
 use super::{BuildError, BuildRequest, Builder, Built, FileTimes, NamedContext};
 use crate::solver::solve;
 
 /// Records of steps; raised when the same step gives other bytes than before.
-const STEPS: &str = "dockerfile-step-v1";
+pub(super) const STEPS: &str = "dockerfile-step-v2";
 /// Records of files' digests.
 const FILES: &str = "dockerfile-files-v1";
 /// A file that changed so many nanoseconds ago is not trusted by its stamp.
@@ -53,6 +54,12 @@ pub(crate) struct Solver<'a> {
     counter: AtomicUsize,
     cached: AtomicUsize,
     stamps: Mutex<(BTreeMap<PathBuf, Stamp>, bool)>,
+    /// Records that others have kept.
+    imported: ImportedCache,
+    /// The keys of records that this build rests on.
+    used: Mutex<BTreeSet<String>>,
+    /// What the steps ask of the context: paths without a slash at their start, perhaps with wildcards.
+    pub(super) of_context: Vec<String>,
 }
 
 /// A folder that goes with the build.
@@ -102,6 +109,13 @@ impl Builder<'_> {
             counter: AtomicUsize::new(0),
             cached: AtomicUsize::new(0),
             stamps: Mutex::default(),
+            imported: ImportedCache::read(&request.cache_from, self.events),
+            used: Mutex::default(),
+            of_context: graph
+                .vertices()
+                .iter()
+                .flat_map(|vertex| of_context(&vertex.op.op))
+                .collect(),
         };
         let stamps = solver.stamps_key();
         solver.read_stamps(&stamps);
@@ -390,11 +404,21 @@ impl Solver<'_> {
 
     fn copy_named(&self, op: &CopyOp, inputs: &[Layers], span: Span) -> Result<Vec<Named>, BuildError> {
         let tree = match (&op.from, inputs.get(1)) {
+            (From::Input, Some(layers)) if layers.is_empty() => self.nothing()?,
             (From::Input, Some(layers)) => Tree::layers(self.snapshots(layers)?),
             (From::Context(name), _) => self.context(name.as_deref())?,
-            (From::Input, None) => Tree::Layers(Vec::new()),
+            (From::Input, None) => self.nothing()?,
         };
         self.named(op, &tree, span)
+    }
+
+    /// A stage without layers has a root all the same.
+    fn nothing(&self) -> Result<Tree, BuildError> {
+        let folder = self
+            .scratch("nothing")
+            .and_then(|folder| fs::create_dir(&folder).map(|()| folder));
+        let folder = folder.map_err(BuildError::io("making an empty folder"))?;
+        Ok(Tree::Layers(vec![folder]))
     }
 
     fn layer_of(&self, entries: &BTreeMap<String, Planned>) -> Result<BuiltLayer, BuildError> {
@@ -563,10 +587,35 @@ impl Solver<'_> {
 }
 
 /// Whose a folder of `WORKDIR` is: the user's, where the stage tells who that is.
-fn owner_of_folder(user: &str, tree: &Tree) -> (u32, u32) {
+fn owner_of_folder(user: &str, tree: &Tree) -> Result<(u32, u32), String> {
     match user.is_empty() {
-        true => (0, 0),
-        false => owner(user, tree).unwrap_or((0, 0)),
+        true => Ok((0, 0)),
+        false => match owner(user, tree) {
+            Err(OwnerError::Empty(message)) => Err(message),
+            other => Ok(other.unwrap_or((0, 0))),
+        },
+    }
+}
+
+/// What a step asks of the context.
+fn of_context(op: &Op) -> Vec<String> {
+    let relative = |path: &str| clean(&format!("/{path}")).trim_start_matches('/').to_owned();
+    match op {
+        Op::Copy(op) if op.from == From::Context(None) => {
+            let paths = op.sources.iter().filter_map(|source| match source {
+                CopySource::Path(path) => Some(relative(path)),
+                _ => None,
+            });
+            paths.collect()
+        }
+        Op::Run(op) => {
+            let mounts = op.mounts.iter().filter(|mount| mount.from == From::Context(None));
+            mounts
+                .filter(|mount| mount.mount.kind == MountKind::Bind)
+                .map(|mount| relative(mount.mount.source.as_deref().unwrap_or("/")))
+                .collect()
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -580,5 +629,6 @@ fn identity(entries: &BTreeMap<String, Planned>) -> String {
             entry.kind, entry.mode, entry.uid, entry.gid
         ));
     }
+    text.push_str(&shared_names(entries));
     text
 }

@@ -66,12 +66,11 @@ impl StageState {
         state
     }
 
-    /// A stage on another one: arguments are not handed on.
+    /// A stage on another one: its arguments are known as well.
     pub(crate) fn child(&self) -> StageState {
         StageState {
-            history: self.history.clone(),
             has_command: false,
-            ..StageState::of(self.config.clone())
+            ..self.clone()
         }
     }
 

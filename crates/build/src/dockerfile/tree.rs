@@ -64,6 +64,11 @@ impl Tree {
         Tree::Layers(lower)
     }
 
+    /// Whether it is of no layer at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Tree::Layers(layers) if layers.is_empty())
+    }
+
     /// Whether it comes from outside: then owners don't count.
     pub(crate) fn is_context(&self) -> bool {
         matches!(self, Tree::Folder { .. })
