@@ -187,7 +187,9 @@ pub fn parse(words: &[OsString], environment: &Environment) -> Result<Arguments,
         _ => {}
     }
     // Help shows the switches plainly.
-    let asks_help = rest.iter().any(|word| word == "--help" || word == "-h");
+    let has = |wanted: &str| rest.iter().any(|word| word == wanted);
+    // To these `-h` is the host's name.
+    let asks_help = has("--help") || has("-h") && !has("run") && !has("create");
     let read = |mut command: clap::Command| {
         let path = wrong_words::path(&command, &rest);
         if !asks_help {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use coil_template::{Mode, Object, Shapes, Template, Value};
 use serde_json::Value as Json;
 
+use crate::absent;
 use crate::report::Failure;
 use crate::{output, table};
 
@@ -288,6 +289,10 @@ impl Shape {
         let typed = Value::shaped(object, &SHAPES);
         self.template
             .render(&typed, Mode::Lenient)
+            .or_else(|_| {
+                self.template
+                    .render(&Value::shaped(&absent::filled(object), &SHAPES), Mode::Lenient)
+            })
             .or_else(|_| self.template.render(&Value::untyped(object), Mode::Strict))
             .map_err(|error| {
                 Failure::new(format!("template parsing error: {error}"))

@@ -261,7 +261,11 @@ impl Engine {
             history: vec![History {
                 created: Some(now),
                 created_by: None,
-                comment: Some(request.message.clone()).filter(|text| !text.is_empty()),
+                // What comes in is a stream, whatever file it stood in.
+                comment: Some(match request.message.as_str() {
+                    "" => "Imported from -".to_owned(),
+                    message => message.to_owned(),
+                }),
                 empty_layer: false,
             }],
             other: Default::default(),

@@ -275,7 +275,10 @@ impl Ancestor {
         match &self.id {
             Some(id) => {
                 *id == record.image_id
-                    || (!self.layers.is_empty() && record.diff_ids.starts_with(&self.layers))
+                    // An image of the same layers is beside it, not above.
+                    || (!self.layers.is_empty()
+                        && record.diff_ids.len() > self.layers.len()
+                        && record.diff_ids.starts_with(&self.layers))
             }
             None => record.image == self.text,
         }

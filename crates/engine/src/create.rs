@@ -272,7 +272,7 @@ fn define(request: &RunRequest, image: &Image, id: &str) -> Result<ContainerReco
         args,
         entrypoint,
         command,
-        env: merged_env(config, request, &hostname),
+        env: merged_env(config, request),
         cwd,
         user: request.user.clone().unwrap_or_else(|| config.user.clone()),
         hostname,
@@ -347,20 +347,45 @@ fn program(request: &RunRequest, config: &ContainerConfig) -> (Vec<String>, Vec<
     }
 }
 
-/// Path, host name and terminal, then the image's, then the user's own; a later one wins and keeps the first one's place.
-fn merged_env(config: &ContainerConfig, request: &RunRequest, hostname: &str) -> Vec<String> {
+/// The user's own, then what else the image has.
+fn merged_env(config: &ContainerConfig, request: &RunRequest) -> Vec<String> {
     let mut merged: Vec<(String, String)> = Vec::new();
-    let mut set = |entry: &str| set_variable(&mut merged, entry);
-    set("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    set(&format!("HOSTNAME={hostname}"));
-    if request.terminal {
-        set("TERM=xterm");
+    request
+        .env
+        .iter()
+        .for_each(|entry| set_variable(&mut merged, entry));
+    let own = merged.len();
+    for entry in &config.env {
+        let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name);
+        if !merged[..own].iter().any(|(known, _)| known == name) {
+            set_variable(&mut merged, entry);
+        }
     }
-    config.env.iter().chain(&request.env).for_each(|entry| set(entry));
-    merged
-        .into_iter()
+    written(merged)
+}
+
+fn written(env: Vec<(String, String)>) -> Vec<String> {
+    env.into_iter()
         .map(|(name, value)| format!("{name}={value}"))
         .collect()
+}
+
+/// What a process of a container finds: path, host name and terminal, then what the container was made with, which wins.
+pub(crate) fn variables(record: &ContainerRecord, terminal: bool) -> Vec<String> {
+    let mut merged: Vec<(String, String)> = Vec::new();
+    set_variable(
+        &mut merged,
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    );
+    set_variable(&mut merged, &format!("HOSTNAME={}", record.hostname));
+    if terminal {
+        set_variable(&mut merged, "TERM=xterm");
+    }
+    record
+        .env
+        .iter()
+        .for_each(|entry| set_variable(&mut merged, entry));
+    written(merged)
 }
 
 /// Sets a variable in its first place, or at the end.

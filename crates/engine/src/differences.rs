@@ -10,7 +10,8 @@ use crate::copy::CopyError;
 use crate::record::ContainerRecord;
 
 /// Where every container has something mounted.
-const ALWAYS: [&str; 6] = [
+const ALWAYS: [&str; 7] = [
+    ".dockerenv",
     "etc/hosts",
     "etc/hostname",
     "etc/resolv.conf",

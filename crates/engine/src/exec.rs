@@ -44,6 +44,8 @@ pub enum ExecError {
     Restarting(String),
     /// The user cannot be found in the container.
     User(UserError),
+    /// The folder to start in is not absolute.
+    Folder,
     /// It did not start.
     Start(StartError),
 }
@@ -52,8 +54,11 @@ impl ExecError {
     /// The exit code that Docker has for it.
     pub fn exit_code(&self) -> i32 {
         match self {
-            ExecError::Container(_) | ExecError::Paused(_) | ExecError::Restarting(_) => 1,
-            ExecError::User(_) => 126,
+            ExecError::Container(_)
+            | ExecError::Paused(_)
+            | ExecError::Restarting(_)
+            | ExecError::User(_) => 1,
+            ExecError::Folder => 128,
             ExecError::Start(error) => error.exit_code(),
         }
     }
@@ -63,6 +68,7 @@ impl ExecError {
         match self {
             ExecError::Container(error) => error.help(),
             ExecError::User(_) => None,
+            ExecError::Folder => Some("give an absolute path, such as -w /app".into()),
             ExecError::Restarting(_) => Some("`coil logs` shows why it ends again and again".into()),
             ExecError::Paused(name) => Some(format!("`coil unpause {name}` lets it go on")),
             ExecError::Start(error) => start_help(error),
@@ -84,6 +90,7 @@ impl fmt::Display for ExecError {
                 )
             }
             ExecError::User(error) => fmt::Display::fmt(error, f),
+            ExecError::Folder => f.write_str("Cwd must be an absolute path"),
             ExecError::Start(error) => fmt::Display::fmt(error, f),
         }
     }
@@ -95,7 +102,7 @@ impl std::error::Error for ExecError {
             ExecError::Container(error) => error.source(),
             ExecError::User(error) => error.source(),
             ExecError::Start(error) => error.source(),
-            ExecError::Paused(_) | ExecError::Restarting(_) => None,
+            ExecError::Paused(_) | ExecError::Restarting(_) | ExecError::Folder => None,
         }
     }
 }
@@ -124,6 +131,13 @@ impl Engine {
             Status::Restarting => return Err(ExecError::Restarting(record.id.clone())),
             _ => {}
         }
+        if request
+            .workdir
+            .as_deref()
+            .is_some_and(|folder| !folder.is_empty() && !folder.starts_with('/'))
+        {
+            return Err(ExecError::Folder);
+        }
         let user_text = request.user.as_deref().unwrap_or(&record.user);
         let layers: Vec<_> = record
             .diff_ids
@@ -133,8 +147,10 @@ impl Engine {
         let account =
             user::resolve(&layers, Some(&container.dir.join("upper")), user_text).map_err(ExecError::User)?;
         let mut env: Vec<(String, String)> = Vec::new();
-        let terminal = request.terminal.then(|| "TERM=xterm".to_owned());
-        for entry in record.env.iter().chain(&terminal).chain(&request.env) {
+        for entry in create::variables(record, request.terminal)
+            .iter()
+            .chain(&request.env)
+        {
             create::set_variable(&mut env, entry);
         }
         // Another user has another home.
@@ -147,7 +163,10 @@ impl Engine {
                 .into_iter()
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect(),
-            cwd: request.workdir.clone().unwrap_or_else(|| record.cwd.clone()),
+            cwd: match request.workdir.as_deref() {
+                None | Some("") => record.cwd.clone(),
+                Some(folder) => folder.to_owned(),
+            },
             user: account.user,
             terminal: request.terminal,
             tty_size: request.terminal_size,

@@ -11,6 +11,10 @@ use crate::Engine;
 use crate::making::{Standing, standing};
 use crate::record::{Container, ContainerRecord};
 
+/// From so many containers on their records are read by several threads.
+const MANY: usize = 48;
+const READERS: usize = 4;
+
 /// Why there is no container to work on.
 #[derive(Debug)]
 pub enum FindError {
@@ -24,7 +28,7 @@ impl fmt::Display for FindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FindError::Missing(text) => write!(f, "No such container: {text}"),
-            FindError::Ambiguous(text) => write!(f, "several containers' ids begin with {text}"),
+            FindError::Ambiguous(text) => write!(f, "multiple IDs found with provided prefix: {text}"),
         }
     }
 }
@@ -49,14 +53,29 @@ impl Engine {
 
     /// Every container that is whole, the newest first. What a killed command left half-made is not shown.
     pub fn containers(&self) -> Vec<Container> {
-        let mut found: Vec<Container> = fs::read_dir(self.store.containers_dir())
-            .map(|entries| {
-                entries
-                    .flatten()
-                    .filter_map(|entry| self.load(&entry.path()).ok())
-                    .collect()
-            })
+        let folders: Vec<PathBuf> = fs::read_dir(self.store.containers_dir())
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
             .unwrap_or_default();
+        let load = |folders: &[PathBuf]| -> Vec<Container> {
+            folders
+                .iter()
+                .filter_map(|folder| self.load(folder).ok())
+                .collect()
+        };
+        let mut found = if folders.len() < MANY {
+            load(&folders)
+        } else {
+            std::thread::scope(|scope| {
+                let parts = folders.chunks(folders.len().div_ceil(READERS));
+                let readers: Vec<_> = parts.map(|part| scope.spawn(move || load(part))).collect();
+                let parts = readers.into_iter().map(|reader| {
+                    reader
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                });
+                parts.flatten().collect()
+            })
+        };
         found.sort_by_key(|container| std::cmp::Reverse(container.record.created));
         found
     }
@@ -86,6 +105,8 @@ impl Engine {
     /// When there is none, or more than one.
     pub fn container(&self, text: &str) -> Result<Container, FindError> {
         let missing = || FindError::Missing(text.to_owned());
+        // As `inspect` shows names.
+        let text = text.strip_prefix('/').unwrap_or(text);
         let plain = !text.is_empty() && !text.contains('/') && text != "." && text != "..";
         if !plain {
             return Err(missing());

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use coil_oci::{Arch, Descriptor, Digest, Platform, Reference, ReferenceError, timestamp};
+use coil_runtime::events::Subject;
 use coil_store::{Collected, Image, NamedImage, StoreError};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -231,6 +232,11 @@ impl Engine {
         let named = self.store.find(image)?;
         self.store
             .set_ref(&reference, &named.descriptor, clock::now().as_secs())?;
+        let id = self
+            .image(image)
+            .map(|(_, image)| image.id().to_string())
+            .unwrap_or_default();
+        self.image_event(&id, &reference.familiar(), "tag");
         Ok(())
     }
 
@@ -277,11 +283,33 @@ impl Engine {
                 removed.untagged.push(reference.familiar());
             }
         }
+        if let Some(id) = ids.first().map(ToString::to_string) {
+            removed
+                .untagged
+                .iter()
+                .for_each(|_| self.image_event(&id, &id, "untag"));
+            if going.len() == names.len() {
+                self.image_event(&id, &id, "delete");
+            }
+        }
         if going.len() == names.len() {
             removed.deleted = ids;
             removed.collected = self.store.collect(false)?;
         }
         Ok(removed)
+    }
+
+    fn image_event(&self, id: &str, name: &str, action: &str) {
+        self.event_of(
+            &Subject {
+                kind: "image",
+                id,
+                name,
+                ..Subject::default()
+            },
+            action,
+            &[],
+        );
     }
 
     fn check_unused(&self, text: &str, descriptor: &Descriptor, force: bool) -> Result<(), ImageError> {
@@ -382,7 +410,7 @@ impl Engine {
             "RepoTags": tags,
             "RepoDigests": digests,
             "Parent": "",
-            "Comment": "",
+            "Comment": config.history.last().and_then(|step| step.comment.clone()).unwrap_or_default(),
             "Created": config.created.clone().unwrap_or_else(|| timestamp::nanoseconds(Duration::ZERO)),
             "Author": config.author.clone().unwrap_or_default(),
             "DockerVersion": "",

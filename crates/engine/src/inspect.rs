@@ -54,6 +54,17 @@ pub(crate) fn or_null<T: serde::Serialize>(list: &[T]) -> Value {
     if list.is_empty() { Value::Null } else { json!(list) }
 }
 
+/// The folders that the image, or a flag without a source, wants to be volumes.
+fn volumes_of_image(record: &ContainerRecord) -> Value {
+    let own = record.points.iter().filter(|point| point.anonymous);
+    let folders: serde_json::Map<String, Value> =
+        own.map(|point| (point.destination.clone(), json!({}))).collect();
+    match folders.is_empty() {
+        true => Value::Null,
+        false => folders.into(),
+    }
+}
+
 /// The signal's name, where somebody chose one.
 fn stop_signal(record: &ContainerRecord) -> String {
     match record.options.stop_signal.as_str() {
@@ -117,7 +128,7 @@ impl Engine {
             .rev()
             .map(|layer| self.store.snapshot_tree(layer).display().to_string())
             .collect();
-        json!({
+        let mut object = json!({
             "Id": record.id,
             "Created": created,
             "Path": record.args.first(),
@@ -134,7 +145,6 @@ impl Engine {
                 "Error": state.error,
                 "StartedAt": or_never(&state.started_at),
                 "FinishedAt": or_never(&state.finished_at),
-                "Health": health(container),
             },
             "Image": record.image_id,
             "ResolvConfPath": container.dir.join("resolv.conf"),
@@ -179,7 +189,7 @@ impl Engine {
                 "Cmd": or_null(&record.command),
                 "Healthcheck": record.health,
                 "Image": record.image,
-                "Volumes": null,
+                "Volumes": volumes_of_image(record),
                 "WorkingDir": record.cwd,
                 "Entrypoint": or_null(&record.entrypoint),
                 "OnBuild": null,
@@ -207,6 +217,16 @@ impl Engine {
                 "MacAddress": of_default("MacAddress", ""),
                 "Networks": networks,
             },
-        })
+        });
+        // Docker leaves away what a container hasn't.
+        if let health @ Value::Object(_) = health(container) {
+            object["State"]["Health"] = health;
+        }
+        if record.health.is_none()
+            && let Value::Object(config) = &mut object["Config"]
+        {
+            config.remove("Healthcheck");
+        }
+        object
     }
 }

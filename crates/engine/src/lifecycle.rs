@@ -26,6 +26,13 @@ pub enum ContainerError {
         /// What was wanted: `kill`, `exec in`.
         doing: &'static str,
     },
+    /// It can't be sent a signal.
+    Kill {
+        /// The container as it was named.
+        name: String,
+        /// Why.
+        error: Box<ContainerError>,
+    },
     /// It runs, and may not for this.
     Running(String),
     /// It is paused, and may not be for a start.
@@ -50,6 +57,7 @@ impl ContainerError {
     pub fn help(&self) -> Option<String> {
         match self {
             ContainerError::Find(error) => Some(error.help().to_owned()),
+            ContainerError::Kill { error, .. } => error.help(),
             ContainerError::NotRunning { .. } => Some("`coil ps -a` shows how it ended".into()),
             ContainerError::AlreadyPaused(_) => Some("`coil unpause` lets it go on".into()),
             ContainerError::NotPaused(_) => Some("`coil ps -a` shows what it does".into()),
@@ -66,20 +74,15 @@ impl fmt::Display for ContainerError {
         match self {
             ContainerError::Find(error) => fmt::Display::fmt(error, f),
             ContainerError::NotRunning { id, doing } => match *doing {
-                "kill" => write!(
-                    f,
-                    "cannot kill container: {}: container {id} is not running",
-                    short(id)
-                ),
                 "attach to" => f.write_str("You cannot attach to a stopped container, start it first"),
                 _ => write!(f, "container {id} is not running"),
             },
-            ContainerError::Running(id) => {
+            ContainerError::Kill { name, error } => write!(f, "cannot kill container: {name}: {error}"),
+            ContainerError::Running(name) => {
                 write!(
                     f,
-                    "cannot remove container \"{}\": container is running: stop the container before \
-                     removing or force remove",
-                    short(id)
+                    "cannot remove container \"{name}\": container is running: stop the container before \
+                     removing or force remove"
                 )
             }
             ContainerError::AlreadyPaused(id) => write!(f, "Container {id} is already paused"),
@@ -95,6 +98,7 @@ impl std::error::Error for ContainerError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ContainerError::Io { source, .. } => Some(source),
+            ContainerError::Kill { error, .. } => error.source(),
             _ => None,
         }
     }
@@ -104,10 +108,6 @@ impl From<FindError> for ContainerError {
     fn from(error: FindError) -> Self {
         ContainerError::Find(error)
     }
-}
-
-fn short(id: &str) -> &str {
-    &id[..12.min(id.len())]
 }
 
 /// What the user can do when a container did not start.
@@ -139,6 +139,14 @@ pub(crate) fn start_help(error: &StartError) -> Option<String> {
         return Some("stop what listens there, or publish another port: -p PORT:CONTAINER_PORT".into());
     }
     None
+}
+
+/// Whether the other side went away.
+fn hung_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof
+    )
 }
 
 /// Signals by name, as `kill -l` lists them for x86-64 and arm64.
@@ -221,9 +229,17 @@ impl Engine {
     /// # Errors
     /// When there is no such container, or it does not run.
     pub fn kill(&self, text: &str, signal: &str) -> Result<(), ContainerError> {
-        let number = signal_number(signal).ok_or_else(|| ContainerError::Signal(signal.to_owned()))?;
-        let container = self.container(text)?;
-        self.signal(&container, number, "kill")
+        let kill = || {
+            let number = signal_number(signal).ok_or_else(|| ContainerError::Signal(signal.to_owned()))?;
+            let container = self.container(text)?;
+            self.signal(&container, number, "kill")?;
+            self.event(&container.record, "kill", &[("signal", number.to_string())]);
+            Ok(())
+        };
+        kill().map_err(|error| ContainerError::Kill {
+            name: text.to_owned(),
+            error: Box::new(error),
+        })
     }
 
     fn signal(&self, container: &Container, signal: i32, doing: &'static str) -> Result<(), ContainerError> {
@@ -342,10 +358,12 @@ impl Engine {
         let container = self.container(text)?;
         if container.is_running() {
             if !force {
-                return Err(ContainerError::Running(container.record.id));
+                return Err(ContainerError::Running(text.to_owned()));
             }
             match self.signal(&container, 9, "kill") {
                 Err(ContainerError::NotRunning { .. }) => {}
+                // Its monitor ended in the middle of the word.
+                Err(ContainerError::Io { source, .. }) if hung_up(&source) => {}
                 other => other?,
             }
             self.wait(&container, None)?;

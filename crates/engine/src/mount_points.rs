@@ -11,7 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use coil_build::executor::Step;
 
 /// Where every container has something mounted.
-const ALWAYS: [&str; 6] = [
+const ALWAYS: [&str; 7] = [
+    ".dockerenv",
     "etc/hosts",
     "etc/hostname",
     "etc/resolv.conf",

@@ -149,12 +149,17 @@ impl Engine {
             name: &record.name,
             labels: Some(&record.labels),
         };
+        self.event_of(&subject, action, more);
+    }
+
+    /// Tells what happened to anything; one that can't be written is nobody's failure.
+    pub(crate) fn event_of(&self, subject: &Subject<'_>, action: &str, more: &[(&str, String)]) {
         // The folder is made by the first container that starts, or here.
-        let written = events::append(&self.run_root, &subject, action, more);
+        let written = events::append(&self.run_root, subject, action, more);
         if written.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
             && crate::making::private_folder(&self.run_root).is_ok()
         {
-            let _ = events::append(&self.run_root, &subject, action, more);
+            let _ = events::append(&self.run_root, subject, action, more);
         }
     }
 }

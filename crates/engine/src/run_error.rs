@@ -85,7 +85,9 @@ impl RunError {
             )),
             RunError::Network(error) => error.help(),
             RunError::Mount(error) => Some(error.help.to_owned()),
-            RunError::NoCommand => Some("give one behind the image: `coil run IMAGE COMMAND`".into()),
+            RunError::NoCommand => {
+                Some("neither the image nor the command line has one: `coil run IMAGE COMMAND`".into())
+            }
             RunError::Start(error) => lifecycle::start_help(error),
             RunError::Container(error) => error.help(),
             RunError::Refused { help, .. } => help.clone(),
@@ -98,7 +100,8 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::Store(StoreError::NoSuchImage(name)) => {
-                write!(f, "Unable to find image '{name}' locally: no such image")
+                // The same words, with what to do.
+                fmt::Display::fmt(&StoreError::NoSuchImage(name.clone()), f)
             }
             RunError::Store(error) => fmt::Display::fmt(error, f),
             RunError::BadName(name) => write!(
@@ -107,15 +110,14 @@ impl fmt::Display for RunError {
             ),
             RunError::NameTaken { name, id } => write!(
                 f,
-                "Conflict. The container name \"/{name}\" is already in use by container \"{id}\""
+                "Conflict. The container name \"/{name}\" is already in use by container \"{id}\". You have to remove \
+                 (or rename) that container to be able to reuse that name"
             ),
             RunError::Publish(error) => fmt::Display::fmt(error, f),
             RunError::Mount(error) => fmt::Display::fmt(error, f),
             RunError::Wish(error) => fmt::Display::fmt(error, f),
             RunError::Network(error) => fmt::Display::fmt(error, f),
-            RunError::NoCommand => {
-                f.write_str("no command specified: neither the image nor the command line has one")
-            }
+            RunError::NoCommand => f.write_str("no command specified"),
             RunError::User(error) => fmt::Display::fmt(error, f),
             RunError::Workdir(path) => write!(
                 f,

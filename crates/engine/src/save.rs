@@ -101,9 +101,11 @@ impl Engine {
             if let Some(image) = host.or(images.first()) {
                 let path = |blob: &Descriptor| format!("blobs/sha256/{}", blob.digest.hex());
                 let layers: Vec<String> = image.manifest.layers.iter().map(path).collect();
-                list.push(
-                    json!({ "Config": path(&image.manifest.config), "RepoTags": tags, "Layers": layers }),
-                );
+                list.push(json!({
+                    "Config": path(&image.manifest.config),
+                    "RepoTags": crate::inspect::or_null(&tags),
+                    "Layers": layers,
+                }));
             }
         }
         let mut tar = TarWriter::new(out);

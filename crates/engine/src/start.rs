@@ -114,7 +114,7 @@ impl Engine {
         spec.image.clone_from(&record.image);
         spec.hostname.clone_from(&record.hostname);
         spec.read_only = record.read_only;
-        spec.env.clone_from(&record.env);
+        spec.env = create::variables(record, record.terminal);
         if !spec.env.iter().any(|entry| entry.starts_with("HOME=")) {
             spec.env.push(format!("HOME={}", account.home));
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use coil_oci::{Digest, Platform};
+use coil_oci::{Digest, Platform, Reference};
 
 /// Why an image could not be read or kept.
 #[derive(Debug)]
@@ -85,7 +85,20 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StoreError::NoSuchImage(name) => write!(f, "No such image: {name}"),
+            StoreError::NoSuchImage(name) => {
+                // A name without a tag means this one.
+                let latest = match Reference::parse(name) {
+                    Ok(_) if name.starts_with("sha256:") => "",
+                    Ok(reference)
+                        if reference.digest().is_none()
+                            && !name.rsplit('/').next().is_some_and(|last| last.contains(':')) =>
+                    {
+                        ":latest"
+                    }
+                    _ => "",
+                };
+                write!(f, "No such image: {name}{latest}")
+            }
             StoreError::Ambiguous(name) => write!(f, "several images' ids begin with {name}"),
             StoreError::NoPlatform { name, wanted, found } => {
                 write!(f, "{name} has no image for {wanted}; it has {}", found.join(", "))

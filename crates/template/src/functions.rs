@@ -48,7 +48,8 @@ pub(crate) fn call(name: &str, arguments: &[Value], untyped: bool) -> Result<Val
         }
         "join" => {
             count(arguments, 2, "2")?;
-            let Value::List(items) = &arguments[0] else {
+            let first = arguments[0].clone().made();
+            let Value::List(items) = &first else {
                 return Err(list_wanted());
             };
             let texts: Option<Vec<&str>> = items

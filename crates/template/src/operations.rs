@@ -17,14 +17,14 @@ pub(crate) fn equal(first: &Value, second: &Value) -> Result<bool, Fault> {
         (Value::Int(a), Value::Int(b)) => a == b,
         (Value::Float(a), Value::Float(b)) => a == b,
         (Value::Text(a) | Value::Number(a), Value::Text(b) | Value::Number(b)) => a == b,
-        (Value::List(_) | Value::Map(_), _) => {
+        (Value::List(_) | Value::Map(_) | Value::NoList | Value::NoMap, _) => {
             return failed(format!(
                 "non-comparable type {}: {}",
                 first.plain(),
                 first.type_name()
             ));
         }
-        (_, Value::List(_) | Value::Map(_)) => {
+        (_, Value::List(_) | Value::Map(_) | Value::NoList | Value::NoMap) => {
             return failed(format!(
                 "non-comparable type {}: {}",
                 second.plain(),
@@ -53,6 +53,7 @@ pub(crate) fn length(value: &Value) -> Result<Value, Fault> {
         Value::Text(text) | Value::Number(text) => text.len(),
         Value::List(items) => items.len(),
         Value::Map(fields) => fields.len(),
+        Value::NoList | Value::NoMap => 0,
         Value::Missing | Value::Nil => return failed("len of nil pointer"),
         other => return failed(format!("len of type {}", other.type_name())),
     };
@@ -66,7 +67,7 @@ pub(crate) fn index(item: &Value, path: &[Value], untyped: bool) -> Result<Value
         return failed("index of untyped nil");
     }
     for at in path {
-        value = match value {
+        value = match value.made() {
             Value::List(mut items) => {
                 let place = place(at, items.len().checked_sub(1))?;
                 items.swap_remove(place)
@@ -121,6 +122,7 @@ pub(crate) fn slice(item: &Value, path: &[Value]) -> Result<Value, Fault> {
     let length = match item {
         Value::Text(text) => text.len(),
         Value::List(items) => items.len(),
+        Value::NoList => 0,
         Value::Missing => return failed("slice of untyped nil"),
         other => return failed(format!("can't slice item of type {}", other.type_name())),
     };

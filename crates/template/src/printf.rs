@@ -155,6 +155,8 @@ fn formatted(value: &Value, verb: char, style: &Style) -> String {
         Value::Int(number) => whole(*number, verb, style).unwrap_or_else(|| bad(value, verb)),
         Value::Float(number) => float(*number, verb, style).unwrap_or_else(|| bad(value, verb)),
         Value::Bool(_) if verb == 't' => pad(value.plain(), style, false),
+        Value::NoList => "[]".to_owned(),
+        Value::NoMap => "map[]".to_owned(),
         Value::List(items) => {
             let inner: Vec<String> = items.iter().map(|item| formatted(item, verb, style)).collect();
             format!("[{}]", inner.join(" "))

@@ -116,7 +116,7 @@ impl Renderer<'_> {
         let known = self.variables.len();
         let names = &branch.pipeline.variables;
         let value = self.pipeline(&branch.pipeline, dot)?;
-        let pairs: Box<dyn Iterator<Item = (Value, Value)>> = match value {
+        let pairs: Box<dyn Iterator<Item = (Value, Value)>> = match value.made() {
             Value::List(items) => Box::new(
                 items
                     .into_iter()
@@ -300,7 +300,7 @@ impl Renderer<'_> {
     }
 
     fn field(&self, node: &Operand, name: &str, receiver: Value) -> Outcome<Value> {
-        let message = match receiver {
+        let message = match receiver.made() {
             Value::Map(mut fields) => match fields.remove(name) {
                 Some(value) => return Ok(value),
                 None if self.mode != Mode::Strict => return Ok(Value::Missing),

@@ -26,6 +26,10 @@ pub enum Value {
     Text(String),
     /// A list.
     List(Vec<Value>),
+    /// A list that was never made: empty, and `null` in JSON.
+    NoList,
+    /// A map that was never made.
+    NoMap,
     /// A map by text.
     Map(BTreeMap<String, Value>),
     /// Named fields.
@@ -63,8 +67,8 @@ impl Shapes<'_> {
             })
         };
         match json {
-            Json::Null if is_one_of(self.maps) => Value::Map(BTreeMap::new()),
-            Json::Null if is_one_of(self.lists) => Value::List(Vec::new()),
+            Json::Null if is_one_of(self.maps) => Value::NoMap,
+            Json::Null if is_one_of(self.lists) => Value::NoList,
             Json::Null => Value::Nil,
             Json::Number(number) => number
                 .as_i64()
@@ -152,10 +156,19 @@ impl Value {
         shapes.value(json, "", "")
     }
 
+    /// With an empty list or map in place of one that was never made.
+    pub(crate) fn made(self) -> Value {
+        match self {
+            Value::NoList => Value::List(Vec::new()),
+            Value::NoMap => Value::Map(BTreeMap::new()),
+            other => other,
+        }
+    }
+
     /// Whether a condition holds for it.
     pub(crate) fn is_true(&self) -> bool {
         match self {
-            Value::Missing | Value::Nil => false,
+            Value::Missing | Value::Nil | Value::NoList | Value::NoMap => false,
             Value::Bool(value) => *value,
             Value::Int(number) => *number != 0,
             Value::Float(number) => *number != 0.0,
@@ -176,6 +189,8 @@ impl Value {
             Value::Number(_) => "json.Number",
             Value::Text(_) => "string",
             Value::List(items) if items.iter().all(|item| matches!(item, Value::Text(_))) => "[]string",
+            Value::NoList => "[]string",
+            Value::NoMap => "map[string]string",
             Value::List(_) => "[]interface {}",
             Value::Map(fields) if fields.values().all(|value| matches!(value, Value::Text(_))) => {
                 "map[string]string"
@@ -216,6 +231,8 @@ impl Value {
     fn write(&self, out: &mut String, names: bool) {
         match self {
             Value::Missing | Value::Nil => out.push_str("<nil>"),
+            Value::NoList => out.push_str("[]"),
+            Value::NoMap => out.push_str("map[]"),
             Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Value::Int(number) => {
                 let _ = write!(out, "{number}");
@@ -271,7 +288,9 @@ impl Value {
 
     fn write_json(&self, out: &mut String) {
         match self {
-            Value::Missing | Value::Nil | Value::Lookup(_) => out.push_str("null"),
+            Value::Missing | Value::Nil | Value::NoList | Value::NoMap | Value::Lookup(_) => {
+                out.push_str("null");
+            }
             Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Value::Int(number) => {
                 let _ = write!(out, "{number}");

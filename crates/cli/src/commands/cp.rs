@@ -90,7 +90,8 @@ impl Cp {
                 (bytes, self.destination.clone())
             }
         };
-        if !self.quiet {
+        // For people alone, as with Docker.
+        if !self.quiet && file::standard(1).is_some_and(terminal::is_terminal) {
             output::error_line(&format!("Successfully copied {} to {place}", human_size(bytes)));
         }
         Ok(0)

@@ -33,7 +33,10 @@ impl Create {
             request.image = packing::pack_to_run(settings, &engine, &signals, folder, &request)?;
         }
         self.container.prepare(settings, &engine, &request.image)?;
-        let created = engine.create(&request)?;
+        // As Docker has it: what can't be made is 1 here, and 125 with `run`.
+        let created = engine
+            .create(&request)
+            .map_err(|error| Failure::from(error).code(1))?;
         self.container.write_id(&created.id)?;
         for notice in &created.notices {
             output::error_line(&format!("note: {notice}"));

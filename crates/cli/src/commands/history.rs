@@ -1,6 +1,6 @@
 //! `coil history`: the steps that an image was made in.
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use coil_engine::clock;
 use coil_engine::images::HistoryLine;
 use serde_json::json;
@@ -34,6 +34,9 @@ pub struct History {
     /// Shorten nothing
     #[arg(long)]
     no_trunc: bool,
+    /// Sizes and times for people; `--human=false` gives bytes and dates
+    #[arg(short = 'H', long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = ArgAction::Set)]
+    human: bool,
     /// table, json, or a template such as '{{.CreatedBy}}'
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
@@ -61,9 +64,13 @@ impl History {
                 "Comment": line.comment,
                 "CreatedAt": line.created,
                 "CreatedBy": if self.no_trunc { line.created_by.clone() } else { shorten(&line.created_by, 45) },
-                "CreatedSince": created.map_or_else(|| "N/A".to_owned(), |time| ago(time, now)),
+                "CreatedSince": match created {
+                    Some(time) if self.human => ago(time, now),
+                    Some(_) => line.created.clone(),
+                    None => "N/A".to_owned(),
+                },
                 "ID": id(line),
-                "Size": human_size(line.size),
+                "Size": if self.human { human_size(line.size) } else { line.size.to_string() },
             })
         };
         format.list(&COLUMNS, lines.iter().map(row))?;

@@ -19,7 +19,10 @@ pub struct Inspect {
     format: Option<String>,
     /// Look for these alone
     #[arg(long = "type", value_name = "TYPE")]
-    kind: Option<Kind>,
+    kind: Option<String>,
+    /// What a group of commands is about.
+    #[arg(skip)]
+    group: Option<Kind>,
     /// Show what a container's files take
     #[arg(short, long)]
     size: bool,
@@ -63,17 +66,22 @@ impl Inspect {
     /// The same of one kind alone, as the groups have it.
     #[must_use]
     pub fn only(mut self, kind: Kind) -> Self {
-        self.kind = Some(kind);
+        self.group = Some(kind);
         self
     }
 
     /// Prints a list of what was found; tells each name that stands for nothing.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let format = Format::of_objects(self.format.as_deref(), "")?;
+        let kind = match (self.group, self.kind.as_deref()) {
+            (Some(kind), _) => Some(kind),
+            (None, Some(text)) if !text.is_empty() => Some(text.parse().map_err(Failure::new)?),
+            (None, _) => None,
+        };
         let engine = settings.engine()?;
         let (mut found, mut failures) = (Vec::new(), Vec::new());
         for name in &self.names {
-            match self.look(&engine, name) {
+            match self.look(&engine, kind, name) {
                 Ok(object) => found.push(object),
                 Err(failure) => failures.push(failure),
             }
@@ -85,8 +93,8 @@ impl Inspect {
         Ok(i32::from(!failures.is_empty()))
     }
 
-    fn look(&self, engine: &Engine, name: &str) -> Result<Value, Failure> {
-        match self.kind {
+    fn look(&self, engine: &Engine, kind: Option<Kind>, name: &str) -> Result<Value, Failure> {
+        match kind {
             Some(Kind::Container) => return self.container(engine, name).map_err(Failure::from),
             Some(Kind::Image) => return engine.inspect_image(name).map_err(Failure::from),
             Some(Kind::Network) => {

@@ -1,6 +1,8 @@
 //! `coil rmi`: takes names of images away, and images that have none left.
 
 use clap::Args;
+use coil_engine::images::ImageError;
+use coil_store::StoreError;
 
 use crate::report::Failure;
 use crate::settings::Settings;
@@ -20,11 +22,18 @@ impl Rmi {
     /// Removes each and prints what went.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let engine = settings.engine()?;
-        Ok(super::each(&self.images, settings, |name| {
-            let removed = engine.remove_image(name, self.force)?;
+        Ok(super::each_maybe(&self.images, settings, |name| {
+            let removed = match engine.remove_image(name, self.force) {
+                // As Docker has it: what is to be gone by force and is gone is told, and no failure.
+                Err(error @ ImageError::Store(StoreError::NoSuchImage(_))) if self.force => {
+                    Failure::from(error).show(None);
+                    return Ok(None);
+                }
+                other => other?,
+            };
             let untagged = removed.untagged.iter().map(|name| format!("Untagged: {name}"));
             let deleted = removed.deleted.iter().map(|id| format!("Deleted: {id}"));
-            Ok(untagged.chain(deleted).collect::<Vec<_>>().join("\n"))
+            Ok(Some(untagged.chain(deleted).collect::<Vec<_>>().join("\n")))
         }))
     }
 }

@@ -53,8 +53,7 @@ impl Run {
         if self.detach {
             return Err(
                 Failure::new("conflicting options: cannot specify both --attach and --detach")
-                    .help("leave one of them out")
-                    .code(125),
+                    .help("leave one of them out"),
             );
         }
         (attachment.output, attachment.errors) = (false, false);

@@ -131,7 +131,7 @@ fn inspect_has_dockers_shape() {
         .expect_code(1)
         .refusal(&["No such image: first"]);
     inspect(&["--type", "thing", "first"])
-        .expect_code(125)
+        .expect_code(1)
         .refusal(&["unknown type"]);
     inspect(&["-f", "{{.Name", "first"])
         .expect_code(64)

@@ -44,7 +44,7 @@ fn groups_have_the_same_commands() {
     assert_eq!(coil(&["container", "rm", "grouped"]).success().word(), "grouped");
     let help = coil(&["container"]).success();
     for verb in ["ls", "run", "inspect", "stats", "top"] {
-        assert!(help.stdout().contains(verb), "no {verb}\n{help}");
+        assert!(help.stderr().contains(verb), "no {verb}\n{help}");
     }
     coil(&["container", "lss"])
         .expect_code(1)
@@ -90,7 +90,7 @@ fn called_as_docker_it_is_docker() {
         (vec!["-l", "loud", "ps"], 1, "loud"),
         (vec!["foo"], 1, "foo"),
         (vec!["ps", "--foo"], 125, "--foo"),
-        (vec!["run"], 1, "required"),
+        (vec!["run"], 1, "requires at least 1 argument"),
     ] {
         run(&words).expect_code(code).prints(text);
     }

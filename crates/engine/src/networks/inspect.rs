@@ -26,13 +26,11 @@ impl Engine {
         let mut pools = Vec::new();
         if let Some(subnet) = subnet {
             let gateway = record.gateway.filter(|gateway| subnet.contains(*gateway));
-            let mut pool = json!({
-                "Subnet": subnet.to_string(),
-                "Gateway": gateway.or(subnet.nth(1)).map(|ip| ip.to_string()),
-            });
+            let mut pool = json!({ "Subnet": subnet.to_string() });
             if let Some(range) = record.range {
                 pool["IPRange"] = json!(range.to_string());
             }
+            pool["Gateway"] = json!(gateway.or(subnet.nth(1)).map(|ip| ip.to_string()));
             pools.push(pool);
         }
         if let Some(subnet6) = record.subnet6 {
@@ -43,6 +41,7 @@ impl Engine {
             }));
         }
         let created = timestamp::nanoseconds(Duration::new(record.created.0, record.created.1));
+        let asked = !["bridge", "host", "none"].contains(&record.name.as_str());
         let mut options = record.options.clone();
         if record.name == DEFAULT_NETWORK {
             let device = network::bridge_name(&self.bridge(record), &self.run_root);
@@ -57,7 +56,7 @@ impl Engine {
             "Driver": record.driver(),
             "EnableIPv4": true,
             "EnableIPv6": record.subnet6.is_some(),
-            "IPAM": { "Driver": "default", "Options": null, "Config": pools },
+            "IPAM": { "Driver": "default", "Options": if asked { json!({}) } else { Value::Null }, "Config": pools },
             "Internal": record.internal,
             "Attachable": record.attachable,
             "Ingress": false,
@@ -137,11 +136,14 @@ impl Engine {
                 value["DNSNames"] = json!(names);
             }
             if wish.ip.is_some() || wish.ip6.is_some() {
-                let text = |ip: Option<String>| ip.unwrap_or_default();
-                value["IPAMConfig"] = json!({
-                    "IPv4Address": text(wish.ip.map(|ip| ip.to_string())),
-                    "IPv6Address": text(wish.ip6.map(|ip| ip.to_string())),
-                });
+                let mut asked = json!({});
+                if let Some(ip) = wish.ip {
+                    asked["IPv4Address"] = json!(ip.to_string());
+                }
+                if let Some(ip6) = wish.ip6 {
+                    asked["IPv6Address"] = json!(ip6.to_string());
+                }
+                value["IPAMConfig"] = asked;
             }
             let state = container
                 .state

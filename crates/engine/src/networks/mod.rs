@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use coil_oci::Digest;
+use coil_runtime::events::Subject;
 use coil_runtime::network::{self, DEFAULT_NETWORK, Subnet, Subnet6};
 use serde::{Deserialize, Serialize};
 
@@ -231,6 +232,7 @@ impl Engine {
             .and_then(|()| File::open(&part)?.sync_all())
             .and_then(|()| fs::rename(&part, &path));
         written.map_err(failed(&path))?;
+        self.network_event(&record, "create");
         Ok(record.id)
     }
 
@@ -295,6 +297,16 @@ impl Engine {
         })
     }
 
+    fn network_event(&self, record: &NetworkRecord, action: &str) {
+        let subject = Subject {
+            kind: "network",
+            id: &record.id,
+            name: &record.name,
+            ..Subject::default()
+        };
+        self.event_of(&subject, action, &[("type", record.driver().to_owned())]);
+    }
+
     /// Removes a network that no running container is in; gives its name.
     ///
     /// # Errors
@@ -326,7 +338,10 @@ impl Engine {
                 Err(NetworksError::Missing(text.to_owned()))
             }
             Err(source) => Err(NetworksError::Io { path, source }),
-            Ok(()) => Ok(record.name),
+            Ok(()) => {
+                self.network_event(&record, "destroy");
+                Ok(record.name)
+            }
         }
     }
 

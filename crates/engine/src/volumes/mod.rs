@@ -14,8 +14,10 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use coil_oci::timestamp;
+use coil_runtime::events::Subject;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -24,12 +26,14 @@ use crate::record::ContainerRecord;
 use crate::{Engine, clock, words};
 
 pub use settle::{MountPoint, PointKind};
-pub(crate) use settle::{inspect, make_sources};
+pub(crate) use settle::{host_config, inspect, make_sources};
 pub use wish::WishError as MountWishError;
 
 const FOLDER: &str = "volumes-v1";
 const RECORD: &str = "volume.json";
 const DATA: &str = "_data";
+/// How long a container that has ended may take to leave.
+const LEAVING: Duration = Duration::from_secs(5);
 /// Docker's only driver, and ours.
 pub const DRIVER: &str = "local";
 
@@ -265,7 +269,17 @@ impl Engine {
             return Ok(known);
         }
         self.make_volume(&record, |_| Ok(()))?;
+        self.volume_event(&record.name, "create");
         self.volume(&record.name)
+    }
+
+    fn volume_event(&self, name: &str, action: &str) {
+        let subject = Subject {
+            kind: "volume",
+            id: name,
+            ..Subject::default()
+        };
+        self.event_of(&subject, action, &[("driver", DRIVER.to_owned())]);
     }
 
     fn new_record(&self, request: &VolumeRequest) -> Result<VolumeRecord, VolumeError> {
@@ -334,22 +348,37 @@ impl Engine {
         users
     }
 
+    /// Whether a container that removes itself has ended, or is half gone.
+    fn is_leaving(&self, id: &str) -> bool {
+        self.container(id)
+            .map_or(true, |one| one.record.auto_remove && !one.is_running())
+    }
+
     /// Removes a volume that no container has; with `force` one that isn't there is no error.
     ///
     /// # Errors
     /// When there is none, or a container has it.
     pub fn remove_volume(&self, name: &str, force: bool) -> Result<(), VolumeError> {
-        let _lock = self.lock_volumes(true)?;
-        if let Err(error) = self.volume(name) {
-            return if force { Ok(()) } else { Err(error) };
-        }
-        let containers = self.volume_users(name);
-        if !containers.is_empty() {
-            return Err(VolumeError::InUse {
-                name: name.to_owned(),
-                containers,
-            });
-        }
+        let until = Instant::now() + LEAVING;
+        let _lock = loop {
+            let lock = self.lock_volumes(true)?;
+            if let Err(error) = self.volume(name) {
+                return if force { Ok(()) } else { Err(error) };
+            }
+            let containers = self.volume_users(name);
+            if containers.is_empty() {
+                break lock;
+            }
+            // Whose folder is being removed is about to be gone.
+            if Instant::now() > until || !containers.iter().all(|id| self.is_leaving(id)) {
+                return Err(VolumeError::InUse {
+                    name: name.to_owned(),
+                    containers,
+                });
+            }
+            drop(lock);
+            std::thread::sleep(Duration::from_millis(2));
+        };
         self.take_away(name)?;
         Ok(())
     }
@@ -363,7 +392,11 @@ impl Engine {
             }
             _ => {}
         }
-        self.store.remove_folder(&folder).map_err(FileError::at(&folder))
+        self.store
+            .remove_folder(&folder)
+            .map_err(FileError::at(&folder))?;
+        self.volume_event(name, "destroy");
+        Ok(())
     }
 
     /// Removes the volumes without a name that a container had, as far as no other has them.

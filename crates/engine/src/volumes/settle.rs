@@ -60,6 +60,9 @@ pub struct MountPoint {
     /// Whether a folder is made where the host has none.
     #[serde(default)]
     pub create: bool,
+    /// How `--mount` asked for it, as `inspect` shows that; none where another flag or the image did.
+    #[serde(default)]
+    pub asked: Option<Value>,
     /// The mount itself.
     pub mount: Mount,
 }
@@ -100,6 +103,7 @@ impl Engine {
             }
         }
         let mut wishes: Vec<Wish> = Vec::new();
+        let mut asked_by_mount: BTreeMap<String, Value> = BTreeMap::new();
         for (flags, read) in [
             (&request.volumes, wish::bind_flag as fn(&str) -> _),
             (&request.mounts, wish::mount_flag),
@@ -112,6 +116,12 @@ impl Engine {
                 {
                     driver.clone_from(&request.volume_driver);
                 }
+                if wishes.contains(&wish) {
+                    continue;
+                }
+                if std::ptr::eq(flags, &raw const request.mounts) {
+                    asked_by_mount.insert(wish.destination.clone(), asked(&wish));
+                }
                 if wishes.iter().any(|known| known.destination == wish.destination) {
                     return Err(RunError::Refused {
                         message: format!("Duplicate mount point: {}", wish.destination),
@@ -122,7 +132,7 @@ impl Engine {
                 wishes.push(wish);
             }
         }
-        let asked = wishes.len();
+        let given = wishes.len();
         for path in image.config.config.volumes.keys() {
             let Some(wish) = wish::of_image(path) else {
                 continue;
@@ -135,8 +145,9 @@ impl Engine {
         }
         let mut volumes = Vec::new();
         for (at, wish) in wishes.into_iter().enumerate() {
-            debug_assert!(at < asked || matches!(wish.source, Source::Volume { .. }));
-            let point = self.point(wish, &mut volumes)?;
+            debug_assert!(at < given || matches!(wish.source, Source::Volume { .. }));
+            let mut point = self.point(wish, &mut volumes)?;
+            point.asked = asked_by_mount.remove(&point.destination);
             points.insert(point.destination.clone(), point);
         }
         record.points = points.into_values().collect();
@@ -192,6 +203,7 @@ impl Engine {
             propagation: String::new(),
             anonymous: false,
             create: false,
+            asked: None,
             mount: Mount {
                 kind: MountKind::Tmpfs { size: None, mode: 0 },
                 destination,
@@ -386,22 +398,115 @@ pub(crate) fn make_sources(record: &ContainerRecord) -> Result<(), (PathBuf, io:
     Ok(())
 }
 
+/// A wish of `--mount` in Docker's words.
+fn asked(wish: &Wish) -> Value {
+    let mut object = match &wish.source {
+        Source::Bind { path, .. } => json!({ "Type": "bind", "Source": path }),
+        Source::Volume { name, .. } => match name {
+            Some(name) => json!({ "Type": "volume", "Source": name }),
+            None => json!({ "Type": "volume" }),
+        },
+        Source::Tmpfs { .. } => json!({ "Type": "tmpfs" }),
+    };
+    object["Target"] = json!(wish.destination);
+    if wish.read_only {
+        object["ReadOnly"] = json!(true);
+    }
+    match &wish.source {
+        Source::Bind { alone, .. } => {
+            let mut options = json!({});
+            if let Some(propagation) = wish.options.first() {
+                options["Propagation"] = json!(propagation);
+            }
+            if *alone {
+                options["NonRecursive"] = json!(true);
+            }
+            if options != json!({}) {
+                object["BindOptions"] = options;
+            }
+        }
+        Source::Volume {
+            labels,
+            no_copy,
+            options,
+            ..
+        } => {
+            let mut shown = json!({});
+            if *no_copy {
+                shown["NoCopy"] = json!(true);
+            }
+            if !labels.is_empty() {
+                shown["Labels"] = json!(labels);
+            }
+            if !options.is_empty() {
+                shown["DriverConfig"] = json!({ "Options": options });
+            }
+            if shown != json!({}) {
+                object["VolumeOptions"] = shown;
+            }
+        }
+        Source::Tmpfs { size, mode } => {
+            let mut options = json!({});
+            if let Some(size) = size {
+                options["SizeBytes"] = json!(size);
+            }
+            if *mode != 0 && *mode != 0o1777 {
+                options["Mode"] = json!(mode);
+            }
+            if options != json!({}) {
+                object["TmpfsOptions"] = options;
+            }
+        }
+    }
+    object
+}
+
+impl MountPoint {
+    /// Whether `--tmpfs` made it, which `inspect` shows in a place of its own.
+    fn is_plain_memory(&self) -> bool {
+        self.kind == PointKind::Tmpfs && self.asked.is_none()
+    }
+}
+
+/// What of the mounts stands in `HostConfig`, where there is such: `Tmpfs` and `Mounts`.
+pub(crate) fn host_config(points: &[MountPoint]) -> (Option<Value>, Option<Value>) {
+    let memory: serde_json::Map<String, Value> = points
+        .iter()
+        .filter(|point| point.is_plain_memory())
+        .map(|point| (point.destination.clone(), json!(point.mode)))
+        .collect();
+    let asked: Vec<&Value> = points.iter().filter_map(|point| point.asked.as_ref()).collect();
+    (
+        (!memory.is_empty()).then(|| memory.into()),
+        (!asked.is_empty()).then(|| json!(asked)),
+    )
+}
+
 /// A container's mounts as `docker inspect` shows them.
 pub(crate) fn inspect(points: &[MountPoint]) -> Value {
-    let shown = points.iter().map(|point| {
-        let mut object = json!({ "Type": point.kind });
-        if let Some(name) = &point.name {
-            object["Name"] = json!(name);
-        }
-        object["Source"] = json!(point.source);
-        object["Destination"] = json!(point.destination);
-        if point.name.is_some() {
-            object["Driver"] = json!(super::DRIVER);
-        }
-        object["Mode"] = json!(point.mode);
-        object["RW"] = json!(!point.mount.read_only);
-        object["Propagation"] = json!(point.propagation);
-        object
-    });
+    let shown = points
+        .iter()
+        .filter(|point| !point.is_plain_memory())
+        .map(|point| {
+            let mut object = json!({ "Type": point.kind });
+            if let Some(name) = &point.name {
+                object["Name"] = json!(name);
+            }
+            object["Source"] = json!(point.source);
+            object["Destination"] = json!(point.destination);
+            if point.name.is_some() {
+                object["Driver"] = json!(super::DRIVER);
+            }
+            // `z` is what Docker makes of a volume's missing mode.
+            let plain = point.kind == PointKind::Volume && !point.anonymous && point.asked.is_none();
+            object["Mode"] = json!(if plain && point.mode.is_empty() {
+                "z"
+            } else {
+                &point.mode
+            });
+            object["RW"] = json!(!point.mount.read_only);
+            object["Propagation"] = json!(point.propagation);
+            object
+        });
     shown.collect()
 }
