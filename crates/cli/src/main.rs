@@ -1,5 +1,6 @@
 //! The command line: arguments, settings, printing and exit codes; the work is done by the engine.
 
+mod absent;
 mod archive_file;
 mod arguments;
 mod attach;

@@ -89,6 +89,28 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
+fn a_port_of_another_container_is_said_to_be_its() {
+    let context = shared();
+    let image = context.python_image();
+    serve(&context, "first-there", &["-p", "8000"]);
+    let facts = context.coil(["inspect", "first-there"]).run().success().json();
+    let port = facts[0]["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"]
+        .as_str()
+        .expect("a port")
+        .to_owned();
+    let published = format!("{port}:8000");
+    let run = context
+        .coil(["run", "--rm", "-p", &published, image, "true"])
+        .run();
+    run.expect_code(125).refusal(&[
+        "port is already allocated",
+        &port,
+        "the container first-there",
+        "publish another port",
+    ]);
+}
+
+#[test]
 fn no_network_is_loopback_alone() {
     let context = shared();
     let image = context.python_image();

@@ -47,7 +47,8 @@ fn age(folder: &Path) {
             age(&path);
         } else {
             let time = SystemTime::now() - Duration::from_secs(48 * 3600);
-            File::open(&path).unwrap().set_modified(time).unwrap();
+            let file = File::open(&path).expect("a file of the cache");
+            file.set_modified(time).expect("it is ours");
         }
     }
 }
