@@ -5,6 +5,8 @@
 
 mod agents;
 mod bases;
+mod cache_files;
+mod checking;
 mod copy_plan;
 mod copying;
 mod debugging;
@@ -20,6 +22,7 @@ mod running;
 mod solving;
 mod stage_state;
 mod tree;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -31,6 +34,8 @@ use coil_oci::{Arch, Descriptor, Digest};
 use coil_registry::Registries;
 use coil_store::Store;
 
+pub use checking::{Checked, Outline, OutlineStage};
+pub use coil_dockerfile::check::Warning;
 pub use coil_dockerfile::ignore::patterns as ignore_patterns;
 pub use error::{BuildError, FailedStep};
 pub use git::{Git, GitError, GitSource, is_git, missing as git_is_missing};
@@ -80,6 +85,12 @@ pub struct BuildRequest {
     pub epoch: Option<u64>,
     /// What becomes of the times of files in layers.
     pub times: FileTimes,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// Folders with what other builds have kept.
+    pub cache_from: Vec<PathBuf>,
+    /// Whether a step may ask for all that the host's root may (`--allow security.insecure`).
+    pub insecure: bool,
 }
 
 /// What becomes of the times of files in new layers, where there is an `epoch`.
@@ -151,6 +162,8 @@ pub struct Built {
     pub steps: (usize, usize),
     /// What the user should know, one line each.
     pub notes: Vec<String>,
+    /// The records of the cache that it rests on.
+    pub records: Vec<String>,
 }
 
 /// Who is told what a build does. Steps are known by their number, counted from 1.

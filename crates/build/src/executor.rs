@@ -132,6 +132,8 @@ pub enum StepPrivileges {
     Docker,
     /// None at all: for programs that are run for what they print.
     Nothing,
+    /// All that the host's root may, with its devices, and no filter of system calls.
+    Everything,
 }
 
 /// How a step ended.

@@ -3,6 +3,7 @@
 //! Pure: knows no paths, no environment and no network. It accepts what BuildKit's Dockerfile frontend accepts
 //! (Dockerfile reference, syntax 1.20) and refuses what that refuses, each refusal with its place and a way on.
 
+pub mod check;
 pub mod directive;
 mod duration;
 mod fault;

@@ -16,7 +16,7 @@ use coil_runtime::capabilities::{self, Capability};
 use coil_runtime::cgroup;
 use coil_runtime::control::{Client, Message};
 use coil_runtime::network::{NameSettings, NetworkSpec};
-use coil_runtime::spec::{ContainerSpec, IdMap, Limits, Mount, MountKind, Rlimit, Writable};
+use coil_runtime::spec::{ContainerSpec, IdMap, Limits, Mount, MountKind, Rlimit, SeccompPolicy, Writable};
 use coil_runtime::{StartError, start, user};
 
 use crate::mount_points::MountPoints;
@@ -50,7 +50,7 @@ impl Place {
 
 impl Executor for Engine {
     fn refusal(&self, arch: Arch) -> Option<String> {
-        if arch != Arch::host() {
+        if arch != Arch::host() && !is_emulated(arch) {
             return Some(format!(
                 "it is for {arch}, and this machine runs programs for {} alone",
                 Arch::host()
@@ -66,6 +66,18 @@ impl Executor for Engine {
     fn run(&self, step: &Step, output: &mut (dyn FnMut(&[u8]) + Send)) -> Result<StepEnd, StepError> {
         self.in_step(step, |_| {}, &mut |client| read_to_end(client, output))
     }
+}
+
+/// Whether the kernel runs programs of another architecture by an emulator that it holds open itself.
+fn is_emulated(arch: Arch) -> bool {
+    let name = match arch {
+        Arch::Amd64 => "qemu-x86_64",
+        Arch::Arm64 => "qemu-aarch64",
+    };
+    let told = fs::read_to_string(format!("/proc/sys/fs/binfmt_misc/{name}")).unwrap_or_default();
+    let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
+    // Without `F` the emulator would be looked for inside the step.
+    told.starts_with("enabled") && flags.is_some_and(|flags| flags.contains('F'))
 }
 
 /// Takes what a step prints, until it ends.
@@ -242,7 +254,18 @@ impl Engine {
         spec.capabilities = match step.privileges {
             StepPrivileges::Docker => capabilities::DEFAULT.into_iter().chain(OF_BUILDS).collect(),
             StepPrivileges::Nothing => Vec::new(),
+            StepPrivileges::Everything => capabilities::ALL
+                .iter()
+                .map(|(capability, _)| *capability)
+                .collect(),
         };
+        if step.privileges == StepPrivileges::Everything {
+            spec.seccomp = SeccompPolicy::Unconfined;
+            spec.masked_paths.clear();
+            spec.readonly_paths.clear();
+            spec.writable_system = true;
+            spec.devices.all = true;
+        }
         spec.no_new_privileges = step.privileges == StepPrivileges::Nothing;
         spec.limits = Limits {
             memory: step.limits.memory,

@@ -1,10 +1,12 @@
 //! Building an image from a Dockerfile, naming it, writing it out.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use coil_build::dockerfile::{BuildError, BuildRequest, Builder, Built};
+use coil_build::dockerfile::{BuildError, BuildEvents, BuildRequest, Builder, Built};
 use coil_build::{ExportError, Output, export};
-use coil_oci::{Digest, Reference};
+use coil_oci::{Descriptor, Digest, Index, Reference, media_type};
 use coil_store::StoreError;
 
 use crate::{Engine, clock};
@@ -21,6 +23,62 @@ pub struct BuildTarget {
     pub outputs: Vec<Output>,
     /// Whether it stays in the store.
     pub keep: bool,
+    /// Annotations of the index, where there are several platforms.
+    pub index_annotations: BTreeMap<String, String>,
+}
+
+/// What came of a build for all its platforms.
+#[derive(Debug, Clone)]
+pub struct BuiltImages {
+    /// The only image's manifest, or the index of several.
+    pub descriptor: Descriptor,
+    /// The images, in the order of their requests.
+    pub images: Vec<Built>,
+}
+
+/// Steps of one platform, numbered after those of the platforms before.
+struct Numbered<'a> {
+    events: &'a dyn BuildEvents,
+    before: usize,
+    most: AtomicUsize,
+}
+
+impl Numbered<'_> {
+    fn number(&self, step: usize) -> usize {
+        let number = self.before + step;
+        self.most.fetch_max(number, Ordering::Relaxed);
+        number
+    }
+}
+
+impl BuildEvents for Numbered<'_> {
+    fn planned(&self, steps: usize) {
+        self.events.planned(self.before + steps);
+    }
+
+    fn begin(&self, step: usize, name: &str) {
+        self.events.begin(self.number(step), name);
+    }
+
+    fn cached(&self, step: usize, name: &str) {
+        self.events.cached(self.number(step), name);
+    }
+
+    fn output(&self, step: usize, bytes: &[u8]) {
+        self.events.output(self.number(step), bytes);
+    }
+
+    fn done(&self, step: usize) {
+        self.events.done(self.number(step));
+    }
+
+    fn failed(&self, step: usize, name: &str, why: &str) {
+        self.events.failed(self.number(step), name, why);
+    }
+
+    fn note(&self, text: &str) {
+        self.events.note(text);
+    }
 }
 
 /// Why no image came of a build.
@@ -55,22 +113,21 @@ impl std::error::Error for ImageBuildError {
 }
 
 impl Engine {
-    /// Builds an image; it is there to run when this returns.
+    /// Builds an image, or one for each platform and an index of them; it is there to run when this returns.
     ///
     /// # Errors
     /// See [`ImageBuildError`]; names stand for what they did before then.
-    pub fn build_image(
+    pub fn build_images(
         &self,
         builder: &Builder<'_>,
-        request: &BuildRequest,
+        requests: &[BuildRequest],
         target: &BuildTarget,
-    ) -> Result<Built, ImageBuildError> {
+    ) -> Result<BuiltImages, ImageBuildError> {
         // Held until the image has its name: a collection in between would take it away.
         let lease = self.store.lease().map_err(crate::store_io("locking the store"));
         let _lease = lease.map_err(ImageBuildError::Store)?;
-        let built = builder
-            .build(request)
-            .map_err(|error| ImageBuildError::Build(Box::new(error)))?;
+        let images = self.built(builder, requests, target)?;
+        let built = &images;
         for output in &target.outputs {
             export(&self.store, &built.descriptor, &target.names, output)
                 .map_err(|error| ImageBuildError::Export(Box::new(error)))?;
@@ -88,7 +145,46 @@ impl Engine {
                     .map_err(ImageBuildError::Store)?;
             }
         }
-        Ok(built)
+        Ok(images)
+    }
+
+    fn built(
+        &self,
+        builder: &Builder<'_>,
+        requests: &[BuildRequest],
+        target: &BuildTarget,
+    ) -> Result<BuiltImages, ImageBuildError> {
+        let failed = |error| ImageBuildError::Build(Box::new(error));
+        let mut images = Vec::new();
+        let mut steps = 0;
+        for request in requests {
+            let events = Numbered {
+                events: builder.events,
+                before: steps,
+                most: AtomicUsize::new(steps),
+            };
+            let numbered = Builder {
+                events: &events,
+                host: builder.host.clone(),
+                git: builder.git.clone(),
+                ..*builder
+            };
+            images.push(numbered.build(request).map_err(failed)?);
+            steps = events.most.load(Ordering::Relaxed);
+        }
+        let descriptor = match images.as_slice() {
+            [only] => only.descriptor.clone(),
+            several => {
+                let mut index = Index::new(several.iter().map(|built| built.descriptor.clone()).collect());
+                index.annotations.clone_from(&target.index_annotations);
+                let bytes = serde_json::to_vec(&index).unwrap_or_default();
+                let written = self.store.put_blob(&bytes);
+                let digest = written.map_err(crate::store_io("writing the index"));
+                let digest = digest.map_err(ImageBuildError::Store)?;
+                Descriptor::new(media_type::INDEX, digest, bytes.len() as u64)
+            }
+        };
+        Ok(BuiltImages { descriptor, images })
     }
 
     /// A folder in memory that only coil's user may enter.

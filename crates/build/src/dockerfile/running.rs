@@ -17,7 +17,7 @@ use super::error::FailedStep;
 use super::solving::{BuiltLayer, Layers, Solver};
 use super::tree::Tree;
 use super::{BuildError, FileTimes};
-use crate::executor::{Executor, Step, StepBind, StepError, StepNetwork, Tail};
+use crate::executor::{Executor, Step, StepBind, StepError, StepNetwork, StepPrivileges, Tail};
 
 /// How many lines of a failed step are told.
 const TAIL: usize = 20;
@@ -37,6 +37,8 @@ pub(crate) struct RunOp {
     pub(crate) user: String,
     pub(crate) mounts: Vec<StepMount>,
     pub(crate) network: StepNetwork,
+    /// Whether it may do all that the host's root may.
+    pub(crate) insecure: bool,
     pub(crate) arch: Arch,
 }
 
@@ -79,6 +81,9 @@ impl Solver<'_> {
             "{:?} {:?} {:?}\n",
             self.request.hosts, self.request.shared_memory, self.request.process_limits
         ));
+        if op.insecure {
+            text.push_str("insecure\n");
+        }
         for layer in inputs.iter().take(1).flat_map(|layers| layers.iter()) {
             text.push_str(&format!("{}\n", layer.diff_id));
         }

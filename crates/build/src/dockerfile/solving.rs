@@ -1,6 +1,6 @@
 //! A build from its text to the image: the graph is run, steps are found in the cache or made, the image is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -167,78 +167,10 @@ impl Builder<'_> {
             id,
             steps: (graph.vertices().len(), solver.cached.load(Ordering::Relaxed)),
             notes,
+            records: std::mem::take(&mut *solver.used.lock().unwrap_or_else(PoisonError::into_inner))
+                .into_iter()
+                .collect(),
         })
-    }
-
-    /// Reads the Dockerfile and looks for what can be told without building.
-    ///
-    /// # Errors
-    /// What is wrong in it.
-    pub fn check(&self, request: &BuildRequest) -> Result<(), BuildError> {
-        let file = self.parsed(request)?;
-        self.target(&file, request).map(|_| ())
-    }
-
-    fn parsed(&self, request: &BuildRequest) -> Result<Dockerfile, BuildError> {
-        let file = parse(&request.text)?;
-        if let Some((syntax, line)) = &file.directives.syntax {
-            let name = syntax.split_whitespace().next().unwrap_or_default();
-            let bare = name.strip_prefix("docker.io/").unwrap_or(name);
-            let known = ["docker/dockerfile", "docker/dockerfile-upstream"];
-            if !known.contains(&bare.split([':', '@']).next().unwrap_or_default()) {
-                let text = format!("the front end {name} cannot be used: coil reads Dockerfiles itself");
-                return Err(Fault::new(Span::new(*line, *line), text)
-                    .at(name)
-                    .help("write # syntax=docker/dockerfile:1, or leave the line away")
-                    .into());
-            }
-        }
-        Ok(file)
-    }
-
-    fn target(&self, file: &Dockerfile, request: &BuildRequest) -> Result<usize, BuildError> {
-        let last = file.stages.len() - 1;
-        let Some(name) = &request.target else {
-            return Ok(last);
-        };
-        file.stage(name).ok_or_else(|| {
-            let names: Vec<&str> = file
-                .stages
-                .iter()
-                .filter_map(|stage| stage.name.as_deref())
-                .collect();
-            let text = format!("target stage \"{name}\" could not be found");
-            let span = file.stages[last].span;
-            let fault = Fault::new(span, text);
-            match near::closest(name, names.iter().copied()) {
-                Some(near) => fault.help(format!("did you mean {near}?")),
-                None if names.is_empty() => fault.help("no stage has a name: write FROM … AS NAME"),
-                None => fault.help(format!("stages are {}", names.join(", "))),
-            }
-            .into()
-        })
-    }
-
-    fn unused(&self, request: &BuildRequest, lowering: &Lowering<'_>) -> Vec<String> {
-        let known = |name: &&String| {
-            lowering.used_args.contains(*name)
-                || PROXY_ARGS.contains(&name.as_str())
-                || name.starts_with("BUILDKIT_")
-                || *name == "SOURCE_DATE_EPOCH"
-        };
-        let unused: Vec<&str> = request
-            .args
-            .keys()
-            .filter(|name| !known(name))
-            .map(String::as_str)
-            .collect();
-        match unused.is_empty() {
-            true => Vec::new(),
-            false => vec![format!(
-                "one or more build-args [{}] were not consumed",
-                unused.join(" ")
-            )],
-        }
     }
 
     fn write_image(
@@ -254,7 +186,7 @@ impl Builder<'_> {
             media_type: media_type::MANIFEST.into(),
             config: Descriptor::new(media_type::CONFIG, id.clone(), bytes.len() as u64),
             layers: layers.iter().map(|layer| layer.blob.clone()).collect(),
-            annotations: BTreeMap::new(),
+            annotations: request.annotations.clone(),
             artifact_type: None,
             subject: None,
         };
@@ -316,19 +248,58 @@ impl Solver<'_> {
             return Ok(layer);
         }
         self.builder.events.begin(number, name);
+        // Two builds at once make the same step one after the other: the second one finds it.
+        let turn = match vertex.op.cached {
+            true => Some(
+                self.turn(key.hex())
+                    .map_err(BuildError::io("waiting for another build"))?,
+            ),
+            false => None,
+        };
+        if let Some(layer) = turn
+            .as_ref()
+            .filter(|turn| turn.waited)
+            .and_then(|_| self.known(key.hex()))
+        {
+            self.cached.fetch_add(1, Ordering::Relaxed);
+            self.builder.events.done(number);
+            return Ok(layer);
+        }
         let layer = make()?;
-        self.remember(key.hex(), &layer)?;
+        self.remember(key.hex(), &layer, name)?;
         self.builder.events.done(number);
         Ok(layer)
     }
 
     fn known(&self, key: &str) -> Option<BuiltLayer> {
-        let layer: BuiltLayer = serde_json::from_slice(&self.builder.store.cache_get(STEPS, key)?).ok()?;
-        self.builder.store.has_blob(&layer.blob.digest).then_some(layer)
+        let store = self.builder.store;
+        let own = store
+            .cache_get(STEPS, key)
+            .and_then(|bytes| serde_json::from_slice::<BuiltLayer>(&bytes).ok())
+            .filter(|layer| store.has_blob(&layer.blob.digest));
+        let found = own.or_else(|| {
+            let layer = self.imported.get(store, key)?;
+            self.remember(key, &layer, "imported").ok()?;
+            Some(layer)
+        });
+        if found.is_some() {
+            self.use_key(key);
+        }
+        found
     }
 
-    fn remember(&self, key: &str, layer: &BuiltLayer) -> Result<(), BuildError> {
-        let bytes = serde_json::to_vec(layer).unwrap_or_default();
+    /// A record that this build rests on.
+    fn use_key(&self, key: &str) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert(key.to_owned());
+    }
+
+    /// Keeps a step's layer under its key, with the step's name for lists of the cache.
+    fn remember(&self, key: &str, layer: &BuiltLayer, step: &str) -> Result<(), BuildError> {
+        let mut record = serde_json::to_value(layer).unwrap_or_default();
+        record["step"] = step.into();
+        let bytes = serde_json::to_vec(&record).unwrap_or_default();
+        self.use_key(key);
         self.builder
             .store
             .cache_put(STEPS, key, &bytes)
@@ -347,7 +318,7 @@ impl Solver<'_> {
             return Ok(layer);
         }
         let layer = make()?;
-        self.remember(key.hex(), &layer)?;
+        self.remember(key.hex(), &layer, kind)?;
         Ok(layer)
     }
 
@@ -460,7 +431,12 @@ impl Solver<'_> {
                 }
                 Some(_) => {}
                 None => {
-                    let ids = owner_of_folder(user, &tree);
+                    let ids = owner_of_folder(user, &tree).map_err(|message| {
+                        let text = format!("{path} cannot be made for {user}: {message} in this stage");
+                        Fault::new(vertex.op.span, text).help(
+                            "nothing knows names in an empty stage: give USER numbers, such as 1000:1000",
+                        )
+                    })?;
                     entries = self.folder_entries(&real, &tree, ids).map_err(doing())?;
                 }
             }

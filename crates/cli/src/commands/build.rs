@@ -1,26 +1,26 @@
 //! `coil build`: an image from a Dockerfile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use coil_build::dockerfile::{
-    BuildError, BuildRequest, Builder, Built, Debugger, FileTimes, Git, NamedContext,
-};
+use coil_build::dockerfile::{BuildError, BuildRequest, Builder, Debugger, FileTimes, Git, NamedContext};
 use coil_build::executor::StepNetwork;
 use coil_engine::Engine;
-use coil_engine::image_build::{BuildTarget, ImageBuildError};
+use coil_engine::image_build::{BuildTarget, BuiltImages, ImageBuildError};
 use coil_fetch::{Fetcher, NoProgress, Progress};
 use coil_oci::{Arch, Platform, Reference};
 use coil_registry::Registries;
 use coil_sys::{file, terminal};
 use serde_json::json;
 
+use crate::build_call::{self, Method};
 use crate::build_context::{self, Context, Sources, Unpacked};
 use crate::build_debug::Shells;
 use crate::build_flags::{self, Destination, Place};
+use crate::build_more_flags::MoreFlags;
 use crate::build_progress::{BuildLog, Form};
 use crate::host_view;
 use crate::output;
@@ -59,9 +59,9 @@ pub struct Build {
     /// One more context: NAME=FOLDER, NAME=docker-image://IMAGE, or NAME=ADDRESS of a tar or git repository
     #[arg(long = "build-context", value_name = "NAME=VALUE")]
     contexts: Vec<String>,
-    /// The image's platform, such as linux/amd64
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<String>,
+    /// The image's platforms, such as linux/amd64,linux/arm64
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    platforms: Vec<String>,
     /// Take no step from the cache
     #[arg(long)]
     no_cache: bool,
@@ -110,9 +110,14 @@ pub struct Build {
     /// Print the image's id alone
     #[arg(short, long)]
     quiet: bool,
-    /// Read the Dockerfile, say what is wrong in it, and build nothing
+    /// Say what should be mended in the Dockerfile, and build nothing; the same as --call check
     #[arg(long)]
     check: bool,
+    /// Build, or tell of the Dockerfile: build, check, targets or outline, with ,format=json
+    #[arg(long, value_name = "METHOD")]
+    call: Option<String>,
+    #[command(flatten)]
+    more: MoreFlags,
     /// Never use the network, but in steps
     #[arg(long)]
     offline: bool,
@@ -185,6 +190,12 @@ impl Build {
         };
         let context = build_context::find(&sources, &self.context, self.file.as_deref())?;
         let mut request = self.request(settings, &context)?;
+        let more = self.more.read()?;
+        request.annotations = more.annotations;
+        let own = destinations.iter().flat_map(|one| one.annotations.clone());
+        request.annotations.extend(own);
+        request.cache_from = more.cache_from;
+        request.insecure = more.insecure;
         request.secrets = secrets;
         request.agents.clone_from(&agents.sockets);
         let mut unpacked = Vec::new();
@@ -217,12 +228,32 @@ impl Build {
         };
         if let Some(stage) = self.debug.as_deref().filter(|stage| !stage.is_empty()) {
             request.target = Some(stage.to_owned());
+            request.arch = self.arches(settings)?[0];
             return self.debug_stage(&engine, &builder, &request, &context, &shells, &log);
         }
-        if self.check {
-            builder.check(&request).map_err(|error| told(&error, &context))?;
-            output::line("Check complete, no warnings found.");
+        let failed = |error: BuildError| {
+            log.end();
+            told(&error, &context)
+        };
+        let (method, is_json) = match (&self.call, self.check) {
+            (_, true) => (Method::Check, false),
+            (Some(text), _) => build_call::method(text)?,
+            _ => (Method::Build, false),
+        };
+        if matches!(method, Method::Targets | Method::Outline) {
+            let outline = builder.outline(&request).map_err(failed)?;
+            log.end();
+            build_call::print_outline(&outline, method, is_json);
             return Ok(0);
+        }
+        let checked = builder.check(&request).map_err(failed)?;
+        if method == Method::Check {
+            log.end();
+            return Ok(build_call::print_check(&checked, &context, is_json));
+        }
+        if checked.is_error && checked.of_builds().next().is_some() {
+            log.end();
+            return Err(build_call::failure(&checked, &context));
         }
         let target = BuildTarget {
             names: names.clone(),
@@ -234,8 +265,22 @@ impl Build {
                 })
                 .collect(),
             keep: places.iter().any(|place| matches!(place, Place::Store)),
+            index_annotations: more.index_annotations,
         };
-        let built = engine.build_image(&builder, &request, &target);
+        let requests: Vec<BuildRequest> = self
+            .arches(settings)?
+            .into_iter()
+            .map(|arch| BuildRequest {
+                arch,
+                ..request.clone()
+            })
+            .collect();
+        if requests.len() > 1 && places.iter().any(|place| matches!(place, Place::Tar(_))) {
+            return Err(Failure::new("type=tar has room for one platform alone")
+                .help("write folders, one for each: -o type=local,dest=FOLDER")
+                .code(125));
+        }
+        let built = engine.build_images(&builder, &requests, &target);
         screen.clear();
         signals.keep();
         let built = built.map_err(|error| {
@@ -243,9 +288,17 @@ impl Build {
             self.image_failure(&error, &context)
         })?;
         self.finish(&builder, &built, &places, &names, request.epoch, form)?;
+        for folder in &more.cache_to {
+            builder
+                .write_cache(&built.images, folder)
+                .map_err(|error| Failure::of(&error).maybe_help(error.help()))?;
+        }
         log.end();
+        if matches!(form, Form::Plain | Form::Live { .. }) {
+            build_call::tell(&checked);
+        }
         if self.quiet || form == Form::Quiet {
-            output::line(&built.id.to_string());
+            output::line(&id(&built));
         }
         Ok(0)
     }
@@ -275,7 +328,7 @@ impl Build {
         log: &BuildLog,
     ) -> Result<i32, Failure> {
         let built = engine
-            .build_image(builder, request, &BuildTarget::default())
+            .build_images(builder, std::slice::from_ref(request), &BuildTarget::default())
             .map_err(|error| {
                 log.end();
                 self.image_failure(&error, context)
@@ -326,7 +379,7 @@ impl Build {
     fn finish(
         &self,
         builder: &Builder<'_>,
-        built: &Built,
+        built: &BuiltImages,
         places: &[Place],
         names: &[Reference],
         epoch: Option<u64>,
@@ -336,9 +389,18 @@ impl Build {
         for place in places {
             match place {
                 Place::Store | Place::Image(_) | Place::Cache => {}
-                Place::Folder(folder) => builder
-                    .write_files(&built.descriptor, epoch, folder)
-                    .map_err(failed)?,
+                Place::Folder(folder) => {
+                    for image in &built.images {
+                        let platform = image.descriptor.platform.as_ref().map(ToString::to_string);
+                        let own = match built.images.len() {
+                            1 => folder.clone(),
+                            _ => folder.join(platform.unwrap_or_default().replace('/', "_")),
+                        };
+                        builder
+                            .write_files(&image.descriptor, epoch, &own)
+                            .map_err(failed)?;
+                    }
+                }
                 Place::Tar(None) => builder
                     .write_tar(&built.descriptor, epoch, &mut io::stdout().lock())
                     .map_err(failed)?,
@@ -357,27 +419,31 @@ impl Build {
                 .map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))
         };
         if let Some(path) = &self.iidfile {
-            write(path, built.id.to_string())?;
+            write(path, id(built))?;
         }
         if let Some(path) = &self.metadata_file {
             let all: Vec<String> = names.iter().map(Reference::canonical).collect();
-            let value = json!({
-                "containerimage.config.digest": built.id.to_string(),
+            let mut value = json!({
                 "containerimage.digest": built.descriptor.digest.to_string(),
                 "containerimage.descriptor": built.descriptor,
                 "image.name": all.join(","),
             });
+            if let [only] = built.images.as_slice() {
+                value["containerimage.config.digest"] = only.id.to_string().into();
+            }
             write(path, format!("{value:#}\n"))?;
         }
         if matches!(form, Form::Plain | Form::Live { .. }) {
-            for note in &built.notes {
-                builder.events.note(note);
-            }
+            let notes = built.images.iter().flat_map(|image| &image.notes);
+            notes
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .for_each(|note| builder.events.note(note));
         }
         if form == Form::Plain {
             let mut err = io::stderr().lock();
-            let number = built.steps.0 + 1;
-            let _ = writeln!(err, "#{number} writing image {}", built.id);
+            let number = built.images.iter().map(|image| image.steps.0).sum::<usize>() + 1;
+            let _ = writeln!(err, "#{number} writing image {}", id(built));
             for name in names {
                 let _ = writeln!(err, "#{number} naming to {}", name.canonical());
             }
@@ -432,7 +498,10 @@ impl Build {
             labels,
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
-            arch: self.arch()?,
+            arch: Arch::host(),
+            annotations: BTreeMap::new(),
+            cache_from: Vec::new(),
+            insecure: false,
             no_cache: self.no_cache,
             no_cache_stages: self.no_cache_filter.clone(),
             pull: self.pull,
@@ -465,24 +534,32 @@ impl Build {
         })
     }
 
-    fn arch(&self) -> Result<Arch, Failure> {
-        let Some(text) = &self.platform else {
-            return Ok(Arch::host());
+    /// The platforms, each once.
+    fn arches(&self, settings: &Settings) -> Result<Vec<Arch>, Failure> {
+        let default = settings.environment().text("DOCKER_DEFAULT_PLATFORM");
+        let texts = match (self.platforms.is_empty(), default) {
+            (true, Some(default)) => vec![default],
+            _ => self.platforms.clone(),
         };
-        let help = "give linux/amd64 or linux/arm64";
-        if text.contains(',') {
-            return Err(Failure::new("coil build makes one platform at a time")
-                .help(help)
-                .code(125));
+        let mut arches = Vec::new();
+        for text in &texts {
+            let help = "give linux/amd64 or linux/arm64";
+            let platform: Platform = text
+                .parse()
+                .map_err(|error| Failure::of(&error).help(help).code(125))?;
+            let arch = platform.arch().ok_or_else(|| {
+                Failure::new(format!("no image can be made for {text}"))
+                    .help(help)
+                    .code(125)
+            })?;
+            if !arches.contains(&arch) {
+                arches.push(arch);
+            }
         }
-        let platform: Platform = text
-            .parse()
-            .map_err(|error| Failure::of(&error).help(help).code(125))?;
-        platform.arch().ok_or_else(|| {
-            Failure::new(format!("no image can be made for {text}"))
-                .help(help)
-                .code(125)
-        })
+        if arches.is_empty() {
+            arches.push(Arch::host());
+        }
+        Ok(arches)
     }
 
     fn destinations(&self) -> Result<Vec<Destination>, Failure> {
@@ -491,6 +568,14 @@ impl Build {
             all.push(build_flags::destination("type=image")?);
         }
         Ok(all)
+    }
+}
+
+/// What an image is known by: its configuration, or the index of several.
+fn id(built: &BuiltImages) -> String {
+    match built.images.as_slice() {
+        [only] => only.id.to_string(),
+        _ => built.descriptor.digest.to_string(),
     }
 }
 

@@ -22,7 +22,7 @@ fn key(context: &Context, name: &str, passphrase: &str) -> String {
         .args(["-q", "-t", "ed25519", "-C", "my-key", "-N", passphrase, "-f"])
         .arg(&path)
         .status()
-        .unwrap();
+        .expect("ssh-keygen runs");
     assert!(made.success());
     path.display().to_string()
 }

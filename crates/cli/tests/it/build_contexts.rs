@@ -24,13 +24,13 @@ fn git(folder: &Path, words: &[&str]) -> String {
         .args(["-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false"])
         .args(words)
         .output()
-        .unwrap();
+        .expect("git runs");
     assert!(
         run.status.success(),
         "{words:?}: {}",
         String::from_utf8_lossy(&run.stderr)
     );
-    String::from_utf8(run.stdout).unwrap().trim().to_owned()
+    String::from_utf8(run.stdout).expect("git runs").trim().to_owned()
 }
 
 /// A repository with two commits, the first one tagged; gives its folder and the commits.
@@ -51,8 +51,8 @@ fn repository(context: &Context) -> (PathBuf, String, String) {
     git(&folder, &["commit", "-q", "-m", "one"]);
     git(&folder, &["tag", "-a", "v1", "-m", "v1"]);
     let first = git(&folder, &["rev-parse", "HEAD"]);
-    fs::write(folder.join("file"), "second\n").unwrap();
-    std::os::unix::fs::symlink("/etc", folder.join("outside")).unwrap();
+    fs::write(folder.join("file"), "second\n").expect("files can be written");
+    std::os::unix::fs::symlink("/etc", folder.join("outside")).expect("files can be written");
     git(&folder, &["add", "."]);
     git(&folder, &["commit", "-q", "-m", "two"]);
     let second = git(&folder, &["rev-parse", "HEAD"]);

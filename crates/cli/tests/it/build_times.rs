@@ -15,14 +15,19 @@ fn touch(path: &Path, seconds: u64) {
     fs::File::options()
         .write(true)
         .open(path)
-        .unwrap()
+        .expect("a time can be set")
         .set_modified(time)
-        .unwrap();
+        .expect("a time can be set");
 }
 
 fn seconds(path: &Path) -> u64 {
-    let time = fs::symlink_metadata(path).unwrap().modified().unwrap();
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+    let time = fs::symlink_metadata(path)
+        .expect("there is a time")
+        .modified()
+        .expect("there is a time");
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .expect("there is a time")
+        .as_secs()
 }
 
 /// The image's id.
