@@ -34,6 +34,9 @@ const LISTENER: u64 = 2;
 const STREAM: u64 = 3;
 const SESSION: u64 = 4;
 
+/// What one connection carries, in bytes, before the next ones go past the proxy.
+const MUCH: usize = 8 << 20;
+
 fn token(kind: u64, index: usize) -> u64 {
     kind << 48 | index as u64
 }
@@ -61,8 +64,8 @@ pub struct Forwarder {
     datagram: Vec<u8>,
     init_pid: Option<i32>,
     refused: BTreeSet<(u16, Protocol)>,
-    /// Ports inside that a program has listened on since the dialer was set.
-    answered: BTreeSet<u16>,
+    /// Ports inside through which much was carried since the dialer was set.
+    busy: BTreeSet<u16>,
     /// The way past this proxy for the machine's own connections to those.
     shortcut: Option<Shortcut>,
     notices: Vec<String>,
@@ -123,7 +126,7 @@ impl Forwarder {
             datagram: Vec::new(),
             init_pid: None,
             refused: BTreeSet::new(),
-            answered: BTreeSet::new(),
+            busy: BTreeSet::new(),
             shortcut: None,
             notices: Vec::new(),
         })
@@ -155,7 +158,7 @@ impl Forwarder {
     pub fn disconnect(&mut self) -> io::Result<()> {
         self.dialer = None;
         self.helper = None;
-        self.answered.clear();
+        self.busy.clear();
         self.shortcut = None;
         self.accepting = true;
         self.accept_more(false)?;
@@ -416,7 +419,6 @@ impl Forwarder {
             return;
         };
         stream.stage = Stage::Open;
-        let port = stream.port;
         if self
             .poll
             .add(stream.client.as_fd(), ready::EDGES, token(STREAM, slot))
@@ -424,14 +426,11 @@ impl Forwarder {
         {
             return self.finish(slot, true);
         }
-        if self.answered.insert(port) {
-            self.shorten();
-        }
         self.pump(slot);
     }
 
-    /// Leads the machine's own connections past this proxy, to the ports that a program has been seen to listen on: until
-    /// then, and where the kernel can't, the proxy tells what is wrong.
+    /// Leads the machine's own connections past this proxy, to the ports through which much was carried. Where little is, the
+    /// proxy costs little, tells what is wrong, and many at once don't overrun a program with a short queue.
     fn shorten(&mut self) {
         let Some(Dialer::Address(IpAddr::V4(container))) = self.dialer else {
             return;
@@ -440,7 +439,7 @@ impl Forwarder {
             .bound
             .iter()
             .filter(|bound| bound.mapping.protocol == Protocol::Tcp)
-            .filter(|bound| self.answered.contains(&bound.mapping.container_port))
+            .filter(|bound| self.busy.contains(&bound.mapping.container_port))
             .filter_map(|bound| {
                 let host_ip = match bound.mapping.host_ip {
                     None => None,
@@ -483,9 +482,17 @@ impl Forwarder {
         let Some(stream) = self.streams.get_mut(slot) else {
             return;
         };
-        match stream.pump(&mut self.pool) {
+        let turn = stream.pump(&mut self.pool);
+        let (port, carried) = (stream.port, stream.carried());
+        if carried >= MUCH && self.busy.insert(port) {
+            self.shorten();
+        }
+        match turn {
             Turn::Idle => {}
             Turn::More => {
+                let Some(stream) = self.streams.get(slot) else {
+                    return;
+                };
                 // Edges are reported once: asking again brings this connection back after the others.
                 let again = [Some(&stream.client), stream.server.as_ref()]
                     .into_iter()

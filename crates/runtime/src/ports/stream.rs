@@ -60,6 +60,8 @@ struct Direction {
     pipe: Option<Pipe>,
     ended: bool,
     done: bool,
+    /// Bytes so far.
+    carried: usize,
 }
 
 /// A client, the container's side, and the state of both directions.
@@ -103,6 +105,11 @@ impl Stream {
             (Ok(true), _) | (_, Ok(true)) => Turn::More,
             _ => Turn::Idle,
         }
+    }
+
+    /// The bytes that it has carried, both ways.
+    pub(super) fn carried(&self) -> usize {
+        self.up.carried + self.down.carried
     }
 
     /// Makes the close visible as a reset to both peers.
@@ -204,7 +211,10 @@ fn pump_direction(
         }
         while pipe.held() > 0 {
             match pipe.drain(sink.as_fd()) {
-                Ok(count) => moved += count,
+                Ok(count) => {
+                    moved += count;
+                    direction.carried += count;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     direction.pipe = Some(pipe);
                     return Ok(false);

@@ -114,15 +114,18 @@ fn prune_removes_what_nobody_uses() {
     asked.prints("WARNING!");
 }
 
-/// The monitors of this data root's containers.
-fn monitors(context: &Context) -> Vec<u32> {
+/// The monitors of this data root's containers of a name: those of others are left alone.
+fn monitors(context: &Context, name: &str) -> Vec<u32> {
     let containers = context.root().join("containers-v1").display().to_string();
+    let name = format!("\"name\":\"{name}\"");
     std::fs::read_dir("/proc")
         .expect("processes")
         .flatten()
         .filter_map(|entry| {
             let words = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
-            let ours = words.contains("internal\0monitor") && words.contains(&containers);
+            let folder = words.split('\0').find(|word| word.starts_with(&containers))?;
+            let spec = std::fs::read_to_string(std::path::Path::new(folder).join("spec.json")).ok()?;
+            let ours = words.contains("internal\0monitor") && spec.contains(&name);
             ours.then(|| entry.file_name().to_str()?.parse().ok())?
         })
         .collect()
@@ -142,22 +145,22 @@ fn monitors_killed_at_any_step_leave_nothing() {
             &["--subnet", "198.18.77.0/29", "--ip-range", "198.18.77.2/32"],
         );
         let published = format!("127.0.0.1:{}:80", free_port());
-        let flags = ["--name", "torn", "--network", "torn", "-p", &published, image];
+        let flags = ["--network", "torn", "-p", &published, image];
         for moment in 0..10 {
             let start = context
-                .coil(["run", "-d"])
+                .coil(["run", "-d", "--name", "torn"])
                 .args(flags)
                 .args(["sleep", "600"])
                 .start();
             // Not a wait for something: each round is cut off at another step.
             std::thread::sleep(Duration::from_millis(20 + 4 * moment));
-            for monitor in monitors(&context) {
+            for monitor in monitors(&context, "torn") {
                 signal(monitor, "KILL");
             }
             start.wait();
             context.coil(["rm", "-f", "torn"]).run().success();
             context
-                .coil(["run", "--rm"])
+                .coil(["run", "--rm", "--name", "whole"])
                 .args(flags)
                 .arg("true")
                 .run()
