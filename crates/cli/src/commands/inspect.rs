@@ -62,6 +62,10 @@ impl FromStr for Kind {
     }
 }
 
+fn unknown(text: String) -> Failure {
+    Failure::new(text).help("leave --type out to look for all of them")
+}
+
 impl Inspect {
     /// The same of one kind alone, as the groups have it.
     #[must_use]
@@ -75,7 +79,7 @@ impl Inspect {
         let format = Format::of_objects(self.format.as_deref(), "")?;
         let kind = match (self.group, self.kind.as_deref()) {
             (Some(kind), _) => Some(kind),
-            (None, Some(text)) if !text.is_empty() => Some(text.parse().map_err(Failure::new)?),
+            (None, Some(text)) if !text.is_empty() => Some(text.parse::<Kind>().map_err(unknown)?),
             (None, _) => None,
         };
         let engine = settings.engine()?;

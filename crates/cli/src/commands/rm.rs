@@ -32,7 +32,8 @@ impl Rm {
                 engine.container(name.split('/').next().unwrap_or(name))?;
                 return Err(Failure::new(format!(
                     "conflict, cannot remove the default link name of the container: {name}"
-                )));
+                ))
+                .help("leave --link out to remove the container itself"));
             }
             match engine.remove_with(name, self.force, self.volumes) {
                 // As Docker has it: what is to be gone by force and is gone is told, and no failure.
