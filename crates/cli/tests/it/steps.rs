@@ -128,7 +128,7 @@ fn a_step_is_root_as_in_a_docker_build_and_leaves_its_writes_alone() {
         text.contains("'00000000a80425fb', '2'") && text.contains("['lo']"),
         "{text}"
     );
-    assert!(text.contains("build / /root"), "{text}");
+    assert!(text.contains("buildkitsandbox / /root"), "{text}");
     let written: Vec<String> = place
         .written()
         .iter()
