@@ -3,12 +3,14 @@
 //! A step's writes become a layer, in which `/etc/resolv.conf` or a bound cache's folder has no place unless the step
 //! itself made it.
 
-use std::fs;
+use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use coil_build::executor::Step;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 
 /// Where every container has something mounted.
 const ALWAYS: [&str; 7] = [
@@ -65,33 +67,55 @@ impl MountPoints {
     }
 
     /// Removes what the mounts left in the folder of the step's writes.
+    ///
+    /// The step may have put links where its mount points were: no link is followed, or the host's own files would go.
     pub(crate) fn clear(&self, upper: &Path) {
         for path in &self.missing {
-            let path = upper.join(path);
-            let Ok(data) = path.symlink_metadata() else {
+            let Some((folder, name)) = inside(upper, path) else {
                 continue;
             };
-            if data.is_dir() {
+            let Ok(data) = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) else {
+                continue;
+            };
+            let kind = FileType::from_raw_mode(data.st_mode);
+            if kind == FileType::Directory {
                 // Not empty when the step wrote into it: then it stays.
-                let _ = fs::remove_dir(&path);
-            } else if data.is_file() && data.len() == 0 {
-                let _ = fs::remove_file(&path);
+                let _ = rustix::fs::unlinkat(&folder, name, AtFlags::REMOVEDIR);
+            } else if kind == FileType::RegularFile && data.st_size == 0 {
+                let _ = rustix::fs::unlinkat(&folder, name, AtFlags::empty());
             }
         }
         for (path, below) in &self.untouched {
-            let path = upper.join(path);
-            if same(&path, below).unwrap_or(false) {
-                let _ = fs::remove_dir(&path);
+            if let Some((folder, name)) = inside(upper, path)
+                && same(&folder, name, below).unwrap_or(false)
+            {
+                let _ = rustix::fs::unlinkat(&folder, name, AtFlags::REMOVEDIR);
             }
         }
     }
 }
 
+/// The folder that a path's last name stands in, reached without any link, and that name.
+fn inside<'a>(upper: &Path, path: &'a Path) -> Option<(OwnedFd, &'a OsStr)> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(upper, flags, Mode::empty()).ok()?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = match parent {
+        None => root,
+        Some(parent) => {
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+            rustix::fs::openat2(&root, parent, flags, Mode::empty(), resolve).ok()?
+        }
+    };
+    Some((folder, path.file_name()?))
+}
+
 /// Whether a folder was only copied up, and says nothing that the one below doesn't.
-fn same(copy: &Path, below: &Path) -> io::Result<bool> {
-    let (copy, below) = (copy.symlink_metadata()?, below.symlink_metadata()?);
-    let facts = |data: &fs::Metadata| (data.mode(), data.uid(), data.gid());
-    Ok(copy.is_dir() && facts(&copy) == facts(&below))
+fn same(folder: &OwnedFd, name: &OsStr, below: &Path) -> io::Result<bool> {
+    let copy = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let below = below.symlink_metadata()?;
+    let is_folder = FileType::from_raw_mode(copy.st_mode) == FileType::Directory;
+    Ok(is_folder && (copy.st_mode, copy.st_uid, copy.st_gid) == (below.mode(), below.uid(), below.gid()))
 }
 
 fn plain(target: &str) -> PathBuf {
@@ -103,6 +127,8 @@ fn plain(target: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use coil_build::executor::StepBind;
     use coil_oci::Arch;
@@ -134,6 +160,12 @@ mod tests {
             .collect();
         assert_eq!(left, ["kept"]);
         assert!(upper.join("kept/own").exists() && !upper.join("kept/b").exists());
+        // A link where a mount point was leads nowhere.
+        let outside = root.join("outside");
+        fs::create_dir_all(outside.join("a")).unwrap();
+        std::os::unix::fs::symlink(&outside, upper.join("src")).unwrap();
+        points.clear(&upper);
+        assert!(outside.join("a").exists());
         fs::remove_dir_all(&root).unwrap();
     }
 }
