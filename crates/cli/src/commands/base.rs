@@ -82,7 +82,7 @@ enum Wanted {
     /// Of Debian's packages.
     Debian(Box<StandInRequest>),
     /// Of uv's wheel.
-    Uv(UvRequest),
+    Uv(Box<UvRequest>),
 }
 
 impl Wanted {
@@ -239,7 +239,7 @@ impl Base {
         let request = |name: Reference| {
             if let Some(recipe) = uv_recipe(&name, self.nearest) {
                 let recipe = recipe.map_err(refused)?;
-                return Ok(Wanted::Uv(UvRequest { name, recipe }));
+                return Ok(Wanted::Uv(Box::new(UvRequest { name, recipe })));
             }
             // One of the user's own tells itself what it was made of.
             let before = engine.stand_in(&name)?;
