@@ -1,6 +1,6 @@
 //! The keeper of a household: makes its namespaces, relays what leaves them, and goes with the last user.
 
-use super::{LOCK, STAGE, USERS, Word};
+use super::{LOCK, STAGE, USERS, Word, outside};
 use crate::failure::{Failure, Stage};
 use crate::host_sockets::HostSockets;
 use crate::ports::Relay;
@@ -90,6 +90,7 @@ fn may_go(folder: &Path, poll: &Poll) -> bool {
         .wait(0)
         .is_ok_and(|events| events.iter().any(|event| event.token == GONE));
     if gone {
+        outside::disconnect(folder, i32::try_from(std::process::id()).unwrap_or(0));
         let _ = std::fs::remove_file(folder.join(USERS));
         // Held to the end of this process.
         file::leak(lock.into());

@@ -68,7 +68,11 @@ type Word = Result<u16, Failure>;
 
 /// Reads what is known of the household of a run root, if there is one.
 pub(crate) fn facts(run_root: &Path) -> Option<Facts> {
-    let bytes = fs::read(run_root.join(FOLDER).join(KEEPER)).ok()?;
+    read_facts(&run_root.join(FOLDER))
+}
+
+fn read_facts(folder: &Path) -> Option<Facts> {
+    let bytes = fs::read(folder.join(KEEPER)).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
@@ -140,6 +144,9 @@ fn standing(run_root: &Path) -> Result<Option<(OwnedFd, Facts)>, Failure> {
 
 /// Starts a keeper, and connects what it keeps to the outside.
 fn found(folder: &Path, spec: &HouseholdSpec) -> Result<(OwnedFd, Facts, Vec<String>), Failure> {
+    if let Some(killed) = read_facts(folder) {
+        outside::disconnect(folder, killed.pid);
+    }
     let path = folder.join(USERS);
     let what = format!("cannot make {}", path.display());
     let _ = fs::remove_file(&path);
@@ -172,7 +179,7 @@ fn found(folder: &Path, spec: &HouseholdSpec) -> Result<(OwnedFd, Facts, Vec<Str
     let pid = i32::try_from(keeper.id()).unwrap_or(0);
     let mut failure = None;
     let mut installed = spec.connectors.iter().filter(|program| program.exists());
-    let connected = installed.any(|program| match outside::connect(program, pid) {
+    let connected = installed.any(|program| match outside::connect(program, folder, pid) {
         Ok(()) => true,
         Err(said) => {
             failure = Some(said);

@@ -1,5 +1,6 @@
 //! What connects a household to the outside: pasta, where it is installed and works.
 
+use coil_sys::process;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,14 +21,35 @@ pub(super) fn less(failure: Option<&str>) -> String {
     }
 }
 
-/// Has pasta connect the namespaces of a keeper; it goes with the keeper.
+/// The file in the household's folder that says which process pasta is.
+const NUMBER: &str = "pasta.pid";
+
+/// Ends the pasta that connects the namespaces of a keeper, if there is one.
+pub(super) fn disconnect(folder: &Path, keeper: i32) {
+    let path = folder.join(NUMBER);
+    let number = std::fs::read_to_string(&path).ok();
+    let Some(number) = number.and_then(|text| text.trim().parse::<i32>().ok()) else {
+        return;
+    };
+    // The number may be another's by now.
+    let words = std::fs::read_to_string(format!("/proc/{number}/cmdline")).unwrap_or_default();
+    if number > 1 && words.contains(&format!("/proc/{keeper}/ns/net")) {
+        // It is the first of its own process namespace: a milder signal does not reach it.
+        let _ = process::kill(number, libc::SIGKILL);
+    }
+    let _ = std::fs::remove_file(path);
+}
+
+/// Has pasta connect the namespaces of a keeper, until [`disconnect`].
 ///
 /// # Errors
 /// The last that it said.
-pub(super) fn connect(program: &Path, keeper: i32) -> Result<(), String> {
+pub(super) fn connect(program: &Path, folder: &Path, keeper: i32) -> Result<(), String> {
     let started = Command::new(program)
         .args(["--config-net", "--quiet", "--no-map-gw"])
         .args(["-t", "none", "-u", "none", "-T", "none", "-U", "none"])
+        .arg("--pid")
+        .arg(folder.join(NUMBER))
         .arg("--userns")
         .arg(format!("/proc/{keeper}/ns/user"))
         .arg("--netns")
