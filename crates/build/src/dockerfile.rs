@@ -12,6 +12,7 @@ mod copying;
 mod debugging;
 mod error;
 mod exporting;
+mod file_digests;
 mod git;
 mod instructions;
 mod lowering;

@@ -127,22 +127,11 @@ pub fn host(text: &str) -> Result<(String, IpAddr), Failure> {
 /// # Errors
 /// When it is no size.
 pub fn size(text: &str) -> Result<u64, Failure> {
-    let bad = || {
+    coil_engine::quantity::bytes(text).ok_or_else(|| {
         Failure::new(format!("invalid size: '{text}'"))
             .help("give bytes, or 128m, 1g")
             .code(125)
-    };
-    let lower = text.to_ascii_lowercase();
-    let end = lower.find(|c: char| !c.is_ascii_digit()).unwrap_or(lower.len());
-    let number: u64 = lower[..end].parse().map_err(|_| bad())?;
-    let shift = match &lower[end..] {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        _ => return Err(bad()),
-    };
-    number.checked_shl(shift).ok_or_else(bad)
+    })
 }
 
 /// Reads a `--ulimit`: Docker's name, the soft limit and the hard one.

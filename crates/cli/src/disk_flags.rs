@@ -1,11 +1,11 @@
 //! Flags of single disks, as `run` and `create` take them.
 
+use coil_engine::quantity::bytes;
 use std::path::PathBuf;
 
 use clap::Args;
 use coil_engine::{DeviceLimit, DiskLimits};
 
-use crate::quantity;
 use crate::report::Failure;
 
 /// What a container may do with single disks.
@@ -75,7 +75,7 @@ fn one(flag: &str, word: &str, kind: Kind) -> Result<DeviceLimit, Failure> {
         return Err(wrong(format!("bad format for device path: {word}")));
     }
     let number = match kind {
-        Kind::Bytes => quantity::memory(value),
+        Kind::Bytes => bytes(value),
         Kind::Operations => value.parse().ok(),
         Kind::Weight => value
             .parse()

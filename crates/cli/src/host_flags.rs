@@ -1,5 +1,6 @@
 //! Flags of what a container may do on the host: privileges, namespaces, devices, limits of processes, health.
 
+use coil_engine::quantity::bytes;
 use std::collections::BTreeMap;
 
 use clap::Args;
@@ -11,7 +12,6 @@ use coil_engine::options::{Options, profile_path};
 
 use crate::environment_flags as flags;
 use crate::moment;
-use crate::quantity;
 use crate::report::Failure;
 
 /// Docker's names of limits of processes.
@@ -169,7 +169,7 @@ impl HostFlags {
     /// When a size can't be understood.
     pub fn limit(&self, limits: &mut coil_engine::Limits) -> Result<(), Failure> {
         if let Some(text) = &self.shm_size {
-            let size = quantity::memory(text).filter(|size| *size > 0);
+            let size = bytes(text).filter(|size| *size > 0);
             limits.shm_size = size.ok_or_else(|| {
                 Failure::new(format!("invalid size: '{text}'"))
                     .help("give a size such as 64m")

@@ -1,5 +1,6 @@
 //! Flags of memory, processors and processes, as `run`, `create` and `update` take them.
 
+use coil_engine::quantity::bytes;
 use std::path::Path;
 
 use clap::Args;
@@ -95,7 +96,7 @@ impl LimitFlags {
             None => None,
             Some("-1") => Some(-1),
             Some(text) => {
-                let bytes = quantity::memory(text).and_then(|bytes| i64::try_from(bytes).ok());
+                let bytes = bytes(text).and_then(|bytes| i64::try_from(bytes).ok());
                 Some(bytes.ok_or_else(|| {
                     wrong(format!("invalid size: '{text}'"), "give a size such as 1g, or -1")
                 })?)
@@ -104,7 +105,7 @@ impl LimitFlags {
         let reservation = match self.memory_reservation.as_deref() {
             None => None,
             Some(text) => Some(
-                quantity::memory(text)
+                bytes(text)
                     .ok_or_else(|| wrong(format!("invalid size: '{text}'"), "give a size such as 256m"))?,
             ),
         };
@@ -232,7 +233,7 @@ impl LimitFlags {
             );
         }
         if let Some(size) = &self.kernel_memory {
-            if quantity::memory(size).is_none() {
+            if bytes(size).is_none() {
                 return wrong(&format!("invalid size: '{size}'"), "leave --kernel-memory out");
             }
             output::error_line("note: --kernel-memory has no effect: kernels no longer have such a limit");

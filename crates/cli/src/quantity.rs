@@ -1,6 +1,7 @@
 //! Sizes and fractions as people write and read them, in Docker's way.
 
 use crate::report::Failure;
+use coil_engine::quantity::bytes;
 
 /// A size for people: three digits, decimal units: `72.8MB`.
 pub fn human_size(bytes: u64) -> String {
@@ -53,25 +54,6 @@ pub fn binary_size(bytes: u64) -> String {
     text + UNITS[unit]
 }
 
-/// Bytes of `64m`, `1.5g`, `512k`, `100b` or `1048576`; the units are binary, as with Docker's `--memory`.
-pub fn memory(text: &str) -> Option<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(lower.len());
-    let (number, unit) = lower.split_at(digits);
-    let shift = match unit.trim() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        _ => return None,
-    };
-    let bytes = number.parse::<f64>().ok()? * (1_u64 << shift) as f64;
-    (bytes.is_finite() && bytes < i64::MAX as f64).then_some(bytes as u64)
-}
-
 /// The value of `--memory`.
 ///
 /// # Errors
@@ -79,7 +61,7 @@ pub fn memory(text: &str) -> Option<u64> {
 pub fn memory_flag(text: &str) -> Result<u64, Failure> {
     const LEAST: u64 = 6 << 20;
     let help = "give a size such as 64m, 512m or 2g";
-    match memory(text) {
+    match bytes(text) {
         None => Err(Failure::new(format!("invalid size: '{text}'"))
             .help(help)
             .code(125)),
@@ -150,7 +132,7 @@ mod tests {
 
     #[test]
     fn memory_is_binary() {
-        for (text, bytes) in [
+        for (text, expected) in [
             ("64m", Some(64 << 20)),
             ("1.5G", Some(3 << 29)),
             ("10kb", Some(10 << 10)),
@@ -158,7 +140,7 @@ mod tests {
             ("m", None),
             ("1x", None),
         ] {
-            assert_eq!(memory(text), bytes, "{text}");
+            assert_eq!(bytes(text), expected, "{text}");
         }
         assert!(memory_flag("1").is_err() && memory_flag("6m").is_ok());
     }

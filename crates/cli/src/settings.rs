@@ -1,5 +1,6 @@
 //! What coil is told by flags, variables and the machine, read once for all commands.
 
+use coil_engine::quantity::bytes;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,6 @@ use coil_wheel::index::IndexSettings;
 use crate::environment::Environment;
 use crate::index_settings::{self, IndexFlags, Sources};
 use crate::network_settings::NetworkSettings;
-use crate::quantity;
 use crate::report::Failure;
 use crate::run_root;
 
@@ -151,7 +151,7 @@ impl Settings {
         match text.trim() {
             "" => Ok(Some(CacheLimit::OfDisk)),
             "off" => Ok(None),
-            text => match quantity::memory(text) {
+            text => match bytes(text) {
                 Some(bytes) => Ok(Some(CacheLimit::Bytes(bytes))),
                 None => Err(
                     Failure::new(format!("COIL_CACHE_LIMIT is `{text}`, which is no size"))

@@ -42,6 +42,7 @@ pub mod options;
 pub mod pack;
 pub mod prune;
 pub mod pull;
+pub mod quantity;
 pub mod record;
 mod request;
 mod run_error;

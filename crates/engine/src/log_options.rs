@@ -7,6 +7,7 @@ use coil_runtime::spec::{ContainerSpec, JournalSpec, LogSpec};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use crate::quantity::bytes;
 use crate::record::ContainerRecord;
 use crate::run_error::RunError;
 
@@ -36,25 +37,6 @@ fn refused(message: String, help: &str) -> RunError {
         help: Some(help.to_owned()),
         code: 125,
     }
-}
-
-/// Bytes of `10m`, as Docker reads a size.
-fn size(text: &str) -> Option<u64> {
-    let lower = text.to_ascii_lowercase();
-    let digits = lower
-        .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
-        .unwrap_or(lower.len());
-    let (number, unit) = lower.split_at(digits);
-    let shift = match unit.trim_start() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        _ => return None,
-    };
-    let bytes = number.parse::<f64>().ok()? * (1_u64 << shift) as f64;
-    (bytes < i64::MAX as f64).then_some(bytes as u64)
 }
 
 /// Docker's words for yes and no.
@@ -123,7 +105,7 @@ impl LogOptions {
             ));
         }
         if let Some(text) = self.option("max-buffer-size")
-            && (self.option("mode") != Some("non-blocking") || size(text).is_none())
+            && (self.option("mode") != Some("non-blocking") || bytes(text).is_none())
         {
             return Err(refused(
                 "logger: max-buffer-size option is only supported with 'mode=non-blocking', and is a size"
@@ -164,7 +146,7 @@ impl LogOptions {
         let local = self.driver() != "json-file";
         let most_bytes = match self.option("max-size").filter(|text| *text != "-1") {
             None => local.then_some(LOCAL_BYTES),
-            Some(text) => match size(text) {
+            Some(text) => match bytes(text) {
                 None => {
                     return Err(wrong(
                         format!("invalid size: '{text}'"),

@@ -542,7 +542,7 @@ impl Solver<'_> {
                     format!("{}\0{:o} {} {}\0", found.path, meta.mode(), owner.0, owner.1).as_bytes(),
                 );
                 if meta.is_file() {
-                    hasher.update(self.file_digest(&found.item)?.hex().as_bytes());
+                    hasher.update(self.files.of(&found.item)?.hex().as_bytes());
                 } else if meta.is_symlink() {
                     hasher.update(fs::read_link(&found.item.place)?.as_os_str().as_encoded_bytes());
                 }

@@ -3,33 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use coil_dockerfile::ignore::{Matcher, clean};
 use coil_dockerfile::{Fault, MountKind, Span};
-use coil_oci::{Descriptor, Digest, Hasher, Manifest, Platform, media_type, timestamp};
+use coil_oci::{Descriptor, Digest, Manifest, Platform, media_type, timestamp};
 use coil_plan::Vertex;
 use serde::{Deserialize, Serialize};
 
 use super::cache_files::ImportedCache;
 use super::copy_plan::{Planned, shared_names};
 use super::copying::{CopyOp, CopySource, From, Named};
+use super::file_digests::FileDigests;
 use super::lowering::{Lowering, Op, PlannedStep};
 use super::ownership::{OwnerError, owner};
 use super::running::SharedLayers;
-use super::tree::{Item, Tree};
+use super::tree::Tree;
 use super::{BuildError, BuildRequest, Builder, Built, FileTimes, NamedContext};
 use crate::solver::solve;
 
 /// Records of steps; raised when the same step gives other bytes than before.
 pub(super) const STEPS: &str = "dockerfile-step-v2";
-/// Records of files' digests.
-const FILES: &str = "dockerfile-files-v1";
-/// A file that changed so many nanoseconds ago is not trusted by its stamp.
-const FRESH: i128 = 1_000_000_000;
 
 /// The layers of a step, the lowest first.
 pub(crate) type Layers = SharedLayers;
@@ -43,9 +39,6 @@ pub(crate) struct BuiltLayer {
     pub(crate) created: Option<String>,
 }
 
-/// Size, modification, change (nanoseconds) and inode of a file, and its digest.
-type Stamp = (u64, i128, i128, u64, Digest);
-
 /// Runs one build's graph.
 pub(crate) struct Solver<'a> {
     pub(crate) builder: &'a Builder<'a>,
@@ -53,7 +46,7 @@ pub(crate) struct Solver<'a> {
     scratch: Scratch<'a>,
     counter: AtomicUsize,
     cached: AtomicUsize,
-    stamps: Mutex<(BTreeMap<PathBuf, Stamp>, bool)>,
+    pub(super) files: FileDigests<'a>,
     /// Records that others have kept.
     imported: ImportedCache,
     /// The keys of records that this build rests on.
@@ -108,7 +101,7 @@ impl Builder<'_> {
             },
             counter: AtomicUsize::new(0),
             cached: AtomicUsize::new(0),
-            stamps: Mutex::default(),
+            files: FileDigests::read(self.store, request.context.as_deref(), self.now),
             imported: ImportedCache::read(&request.cache_from, self.events),
             used: Mutex::default(),
             of_context: graph
@@ -117,12 +110,10 @@ impl Builder<'_> {
                 .flat_map(|vertex| of_context(&vertex.op.op))
                 .collect(),
         };
-        let stamps = solver.stamps_key();
-        solver.read_stamps(&stamps);
         let results = solve(&graph, self.threads, |vertex, inputs| {
             solver.vertex(vertex, inputs)
         });
-        solver.write_stamps(&stamps);
+        solver.files.keep();
         let results = results?;
         let Some(lowered) = stages.remove(&target) else {
             return Err(BuildError::fault(Span::new(1, 1), "the stage was not built"));
@@ -506,59 +497,6 @@ impl Solver<'_> {
     pub(crate) fn scratch(&self, what: &str) -> io::Result<PathBuf> {
         fs::create_dir_all(&self.scratch.folder)?;
         Ok(self.scratch.folder.join(format!("{what}-{}", self.next())))
-    }
-
-    fn stamps_key(&self) -> Option<String> {
-        let root = self.request.context.as_ref()?;
-        Some(Digest::of(root.as_os_str().as_encoded_bytes()).hex().to_owned())
-    }
-
-    fn read_stamps(&self, key: &Option<String>) {
-        let known = key
-            .as_ref()
-            .and_then(|key| self.builder.store.cache_get(FILES, key));
-        if let Some(known) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-            self.stamps.lock().unwrap_or_else(PoisonError::into_inner).0 = known;
-        }
-    }
-
-    fn write_stamps(&self, key: &Option<String>) {
-        let stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(key), true) = (key, stamps.1)
-            && let Ok(bytes) = serde_json::to_vec(&stamps.0)
-        {
-            // Without them files are read again.
-            let _ = self.builder.store.cache_put(FILES, key, &bytes);
-        }
-    }
-
-    /// A file's digest: by its stamp where that is known and old enough.
-    pub(crate) fn file_digest(&self, item: &Item) -> io::Result<Digest> {
-        let meta = &item.meta;
-        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-        let modified = nanoseconds(meta.mtime(), meta.mtime_nsec());
-        let changed = nanoseconds(meta.ctime(), meta.ctime_nsec());
-        let facts = (meta.len(), modified, changed, meta.ino());
-        let known = {
-            let stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-            stamps.0.get(&item.place).cloned()
-        };
-        if let Some((size, mtime, ctime, inode, digest)) = known
-            && (size, mtime, ctime, inode) == facts
-        {
-            return Ok(digest);
-        }
-        let mut hasher = Hasher::new();
-        io::copy(&mut fs::File::open(&item.place)?, &mut hasher)?;
-        let digest = hasher.finish();
-        let now = i128::try_from(self.builder.now.as_nanos()).unwrap_or(0);
-        if now - modified > FRESH && now - changed > FRESH {
-            let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-            let stamp = (facts.0, facts.1, facts.2, facts.3, digest.clone());
-            stamps.0.insert(item.place.clone(), stamp);
-            stamps.1 = true;
-        }
-        Ok(digest)
     }
 }
 

@@ -1,25 +1,26 @@
 //! `coil build`: an image from a Dockerfile.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod delivery;
+mod inputs;
+
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use coil_build::dockerfile::{BuildError, BuildRequest, Builder, Debugger, FileTimes, Git, NamedContext};
-use coil_build::executor::StepNetwork;
+use coil_build::dockerfile::{BuildError, BuildRequest, Builder, Checked, Debugger};
 use coil_engine::Engine;
-use coil_engine::image_build::{BuildTarget, BuiltImages, ImageBuildError};
+use coil_engine::image_build::{BuildTarget, ImageBuildError};
 use coil_fetch::{Fetcher, NoProgress, Progress};
-use coil_oci::{Arch, Platform, Reference};
+use coil_oci::Reference;
 use coil_registry::Registries;
 use coil_sys::{file, terminal};
-use serde_json::json;
 
 use crate::build_call::{self, Method};
-use crate::build_context::{self, Context, Sources, Unpacked};
+use crate::build_context::{self, Context, Sources};
 use crate::build_debug::Shells;
-use crate::build_flags::{self, Destination, Place};
+use crate::build_flags::{self, Place};
 use crate::build_more_flags::MoreFlags;
 use crate::build_progress::{BuildLog, Form};
 use crate::host_view;
@@ -134,6 +135,14 @@ enum ProgressForm {
     Quiet,
 }
 
+/// What came of looking at the Dockerfile.
+enum Looked {
+    /// That was all that was wanted; the exit code.
+    Ended(i32),
+    /// What is to be mended in it.
+    Checked(Checked),
+}
+
 impl Build {
     /// Builds and says what came of it.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
@@ -177,38 +186,24 @@ impl Build {
             .map(|text| build_flags::secret(text, settings))
             .collect::<Result<_, _>>()?;
         let git = self.git(settings, &secrets, &private);
-        let keeps_git = self
-            .args
-            .iter()
-            .any(|arg| arg == "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1");
         let sources = Sources {
             store: engine.store(),
             fetcher: &fetcher,
             progress: downloads,
             git: git.clone(),
-            keeps_git,
+            keeps_git: self
+                .args
+                .iter()
+                .any(|arg| arg == "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"),
         };
         let context = build_context::find(&sources, &self.context, self.file.as_deref())?;
-        let mut request = self.request(settings, &context)?;
         let more = self.more.read()?;
-        request.annotations = more.annotations;
-        let own = destinations.iter().flat_map(|one| one.annotations.clone());
-        request.annotations.extend(own);
-        request.cache_from = more.cache_from;
-        request.insecure = more.insecure;
+        let mut request = self.request(settings, &context)?;
         request.secrets = secrets;
         request.agents.clone_from(&agents.sockets);
-        let mut unpacked = Vec::new();
-        for text in &self.contexts {
-            let (name, found, folder) = named_context(text, &sources)?;
-            request.contexts.insert(name, found);
-            unpacked.extend(folder);
-        }
-        request.times = match destinations.iter().any(|one| one.rewrites_times) {
-            _ if self.reproducible => FileTimes::Settled,
-            true if request.epoch.is_some() => FileTimes::NoLater,
-            _ => FileTimes::Kept,
-        };
+        self.complete(&mut request, &more, &destinations);
+        // Unpacked ones are there as long as this is held.
+        let _unpacked = self.take_contexts(&mut request, &sources)?;
         let shells = Shells::new(&engine, &signals, sweep, &log);
         let access = RegistryAccess::read(settings.environment());
         let registries = Registries::new(&fetcher, access.settings, &access.credentials);
@@ -231,30 +226,10 @@ impl Build {
             request.arch = self.arches(settings)?[0];
             return self.debug_stage(&engine, &builder, &request, &context, &shells, &log);
         }
-        let failed = |error: BuildError| {
-            log.end();
-            told(&error, &context)
+        let checked = match self.look(&builder, &request, &context, &log)? {
+            Looked::Ended(code) => return Ok(code),
+            Looked::Checked(checked) => checked,
         };
-        let (method, is_json) = match (&self.call, self.check) {
-            (_, true) => (Method::Check, false),
-            (Some(text), _) => build_call::method(text)?,
-            _ => (Method::Build, false),
-        };
-        if matches!(method, Method::Targets | Method::Outline) {
-            let outline = builder.outline(&request).map_err(failed)?;
-            log.end();
-            build_call::print_outline(&outline, method, is_json);
-            return Ok(0);
-        }
-        let checked = builder.check(&request).map_err(failed)?;
-        if method == Method::Check {
-            log.end();
-            return Ok(build_call::print_check(&checked, &context, is_json));
-        }
-        if checked.is_error && checked.of_builds().next().is_some() {
-            log.end();
-            return Err(build_call::failure(&checked, &context));
-        }
         let target = BuildTarget {
             names: names.clone(),
             outputs: places
@@ -287,7 +262,7 @@ impl Build {
             log.end();
             self.image_failure(&error, &context)
         })?;
-        self.finish(&builder, &built, &places, &names, request.epoch, form)?;
+        self.deliver(&builder, &built, &places, &names, request.epoch, form)?;
         for folder in &more.cache_to {
             builder
                 .write_cache(&built.images, folder)
@@ -298,9 +273,44 @@ impl Build {
             build_call::tell(&checked);
         }
         if self.quiet || form == Form::Quiet {
-            output::line(&id(&built));
+            output::line(&delivery::id(&built));
         }
         Ok(0)
+    }
+
+    /// What is wrong with the Dockerfile, or what the user wants to know of it without a build.
+    fn look(
+        &self,
+        builder: &Builder<'_>,
+        request: &BuildRequest,
+        context: &Context,
+        log: &BuildLog,
+    ) -> Result<Looked, Failure> {
+        let failed = |error: BuildError| {
+            log.end();
+            told(&error, context)
+        };
+        let (method, is_json) = match (&self.call, self.check) {
+            (_, true) => (Method::Check, false),
+            (Some(text), _) => build_call::method(text)?,
+            _ => (Method::Build, false),
+        };
+        if matches!(method, Method::Targets | Method::Outline) {
+            let outline = builder.outline(request).map_err(failed)?;
+            log.end();
+            build_call::print_outline(&outline, method, is_json);
+            return Ok(Looked::Ended(0));
+        }
+        let checked = builder.check(request).map_err(failed)?;
+        if method == Method::Check {
+            log.end();
+            return Ok(Looked::Ended(build_call::print_check(&checked, context, is_json)));
+        }
+        if checked.is_error && checked.of_builds().next().is_some() {
+            log.end();
+            return Err(build_call::failure(&checked, context));
+        }
+        Ok(Looked::Checked(checked))
     }
 
     fn image_failure(&self, error: &ImageBuildError, context: &Context) -> Failure {
@@ -375,212 +385,6 @@ impl Build {
             ProgressForm::Quiet => Form::Quiet,
         })
     }
-
-    fn finish(
-        &self,
-        builder: &Builder<'_>,
-        built: &BuiltImages,
-        places: &[Place],
-        names: &[Reference],
-        epoch: Option<u64>,
-        form: Form,
-    ) -> Result<(), Failure> {
-        let failed = |error: BuildError| Failure::of(&error).maybe_help(error.help());
-        for place in places {
-            match place {
-                Place::Store | Place::Image(_) | Place::Cache => {}
-                Place::Folder(folder) => {
-                    for image in &built.images {
-                        let platform = image.descriptor.platform.as_ref().map(ToString::to_string);
-                        let own = match built.images.len() {
-                            1 => folder.clone(),
-                            _ => folder.join(platform.unwrap_or_default().replace('/', "_")),
-                        };
-                        builder
-                            .write_files(&image.descriptor, epoch, &own)
-                            .map_err(failed)?;
-                    }
-                }
-                Place::Tar(None) => builder
-                    .write_tar(&built.descriptor, epoch, &mut io::stdout().lock())
-                    .map_err(failed)?,
-                Place::Tar(Some(path)) => {
-                    let mut file = fs::File::create(path).map_err(|error| {
-                        Failure::new(format!("{} cannot be written: {error}", path.display()))
-                    })?;
-                    builder
-                        .write_tar(&built.descriptor, epoch, &mut file)
-                        .map_err(failed)?;
-                }
-            }
-        }
-        let write = |path: &Path, text: String| {
-            fs::write(path, text)
-                .map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))
-        };
-        if let Some(path) = &self.iidfile {
-            write(path, id(built))?;
-        }
-        if let Some(path) = &self.metadata_file {
-            let all: Vec<String> = names.iter().map(Reference::canonical).collect();
-            let mut value = json!({
-                "containerimage.digest": built.descriptor.digest.to_string(),
-                "containerimage.descriptor": built.descriptor,
-                "image.name": all.join(","),
-            });
-            if let [only] = built.images.as_slice() {
-                value["containerimage.config.digest"] = only.id.to_string().into();
-            }
-            write(path, format!("{value:#}\n"))?;
-        }
-        if matches!(form, Form::Plain | Form::Live { .. }) {
-            let notes = built.images.iter().flat_map(|image| &image.notes);
-            notes
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .for_each(|note| builder.events.note(note));
-        }
-        if form == Form::Plain {
-            let mut err = io::stderr().lock();
-            let number = built.images.iter().map(|image| image.steps.0).sum::<usize>() + 1;
-            let _ = writeln!(err, "#{number} writing image {}", id(built));
-            for name in names {
-                let _ = writeln!(err, "#{number} naming to {}", name.canonical());
-            }
-            let _ = writeln!(err, "#{number} DONE 0.0s");
-        }
-        Ok(())
-    }
-
-    fn request(&self, settings: &Settings, context: &Context) -> Result<BuildRequest, Failure> {
-        let environment = settings.environment();
-        let mut args = BTreeMap::new();
-        for text in &self.args {
-            match text.split_once('=') {
-                Some((name, value)) => {
-                    args.insert(name.to_owned(), value.to_owned());
-                }
-                None => {
-                    if let Some(value) = environment.text(text) {
-                        args.insert(text.clone(), value);
-                    }
-                }
-            }
-        }
-        let epoch = args
-            .get("SOURCE_DATE_EPOCH")
-            .cloned()
-            .or_else(|| environment.text("SOURCE_DATE_EPOCH"))
-            .filter(|text| !text.trim().is_empty());
-        let zero = self.reproducible.then(|| "0".to_owned());
-        let epoch = epoch
-            .or(zero)
-            .map(|text| {
-                text.trim().parse::<u64>().map_err(|_| {
-                    Failure::new(format!("SOURCE_DATE_EPOCH is `{text}`, which is no time"))
-                        .help("give seconds since 1970, such as $(git log -1 --format=%ct)")
-                })
-            })
-            .transpose()?;
-        let mut labels = BTreeMap::new();
-        for text in &self.labels {
-            let (key, value) = text.split_once('=').unwrap_or((text, ""));
-            labels.insert(key.to_owned(), value.to_owned());
-        }
-        Ok(BuildRequest {
-            text: context.text.clone(),
-            name: context.name.clone(),
-            context: context.folder.clone(),
-            ignored: context.ignored.clone(),
-            contexts: BTreeMap::new(),
-            target: self.target.clone().filter(|target| !target.is_empty()),
-            args,
-            labels,
-            secrets: BTreeMap::new(),
-            agents: BTreeMap::new(),
-            arch: Arch::host(),
-            annotations: BTreeMap::new(),
-            cache_from: Vec::new(),
-            insecure: false,
-            no_cache: self.no_cache,
-            no_cache_stages: self.no_cache_filter.clone(),
-            pull: self.pull,
-            network: match self.network.as_str() {
-                "default" | "host" => StepNetwork::Host,
-                "none" => StepNetwork::None,
-                other => {
-                    return Err(Failure::new(format!(
-                        "network mode \"{other}\" not supported by coil build"
-                    ))
-                    .help("it is default, host or none")
-                    .code(125));
-                }
-            },
-            hosts: collected(&self.hosts, build_flags::host)?,
-            shared_memory: self.shm_size.as_deref().map(build_flags::size).transpose()?,
-            process_limits: collected(&self.ulimits, build_flags::limit)?,
-            epoch,
-            times: FileTimes::Kept,
-        })
-    }
-
-    /// Git, where it is installed and the network may be used.
-    fn git(&self, settings: &Settings, secrets: &BTreeMap<String, Vec<u8>>, private: &Path) -> Option<Git> {
-        let token = secrets.get("GIT_AUTH_TOKEN");
-        let token = token.and_then(|bytes| String::from_utf8(bytes.clone()).ok());
-        Some(Git {
-            program: settings.environment().program("git")?,
-            token: token.map(|token| (token.trim().to_owned(), private.to_owned())),
-        })
-    }
-
-    /// The platforms, each once.
-    fn arches(&self, settings: &Settings) -> Result<Vec<Arch>, Failure> {
-        let default = settings.environment().text("DOCKER_DEFAULT_PLATFORM");
-        let texts = match (self.platforms.is_empty(), default) {
-            (true, Some(default)) => vec![default],
-            _ => self.platforms.clone(),
-        };
-        let mut arches = Vec::new();
-        for text in &texts {
-            let help = "give linux/amd64 or linux/arm64";
-            let platform: Platform = text
-                .parse()
-                .map_err(|error| Failure::of(&error).help(help).code(125))?;
-            let arch = platform.arch().ok_or_else(|| {
-                Failure::new(format!("no image can be made for {text}"))
-                    .help(help)
-                    .code(125)
-            })?;
-            if !arches.contains(&arch) {
-                arches.push(arch);
-            }
-        }
-        if arches.is_empty() {
-            arches.push(Arch::host());
-        }
-        Ok(arches)
-    }
-
-    fn destinations(&self) -> Result<Vec<Destination>, Failure> {
-        let mut all = collected(&self.outputs, build_flags::destination)?;
-        if all.is_empty() || (self.load && !all.iter().any(|one| one.place == Place::Store)) {
-            all.push(build_flags::destination("type=image")?);
-        }
-        Ok(all)
-    }
-}
-
-/// What an image is known by: its configuration, or the index of several.
-fn id(built: &BuiltImages) -> String {
-    match built.images.as_slice() {
-        [only] => only.id.to_string(),
-        _ => built.descriptor.digest.to_string(),
-    }
-}
-
-fn collected<T>(texts: &[String], read: fn(&str) -> Result<T, Failure>) -> Result<Vec<T>, Failure> {
-    texts.iter().map(|text| read(text)).collect()
 }
 
 /// A failure with the lines of the Dockerfile, and what the failed step printed last.
@@ -605,29 +409,4 @@ fn told(error: &BuildError, context: &Context) -> Failure {
     }
     let failure = Failure::spoken(text, 1);
     failure.maybe_help(error.help())
-}
-
-fn named_context(
-    text: &str,
-    sources: &Sources<'_>,
-) -> Result<(String, NamedContext, Option<Unpacked>), Failure> {
-    let bad = |why: String| {
-        Failure::new(format!("invalid context `{text}`: {why}"))
-            .help("give --build-context NAME=FOLDER, NAME=docker-image://IMAGE, or NAME=ADDRESS of a tar or git repository")
-            .code(125)
-    };
-    let (name, value) = text.split_once('=').ok_or_else(|| bad("it has no `=`".into()))?;
-    let name = name.to_lowercase();
-    if let Some(image) = value.strip_prefix("docker-image://") {
-        return Ok((name, NamedContext::Image(image.to_owned()), None));
-    }
-    if let Some(("oci-layout" | "target", _)) = value.split_once("://").or_else(|| value.split_once(':')) {
-        return Err(bad(format!("{value} cannot be honoured")));
-    }
-    let (folder, unpacked) = sources.named(value)?;
-    let folder = fs::canonicalize(folder).map_err(|error| bad(format!("{value}: {error}")))?;
-    if !folder.is_dir() {
-        return Err(bad(format!("{value} is no folder")));
-    }
-    Ok((name, NamedContext::Folder(folder), unpacked))
 }

@@ -1,5 +1,6 @@
 //! `coil builder` and `coil buildx`: building, and what builds keep, by the names that Docker groups them under.
 
+use coil_engine::quantity::bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde_json::json;
 use super::build;
 use super::ps::{ago, docker_time};
 use crate::arguments::Command;
-use crate::quantity::{self, exact_size};
+use crate::quantity::exact_size;
 use crate::report::Failure;
 use crate::settings::Settings;
 use crate::template::{Columns, Format, Row};
@@ -326,7 +327,7 @@ pub struct Prune {
 
 fn size(flag: &str, text: Option<&String>) -> Result<Option<u64>, Failure> {
     let Some(text) = text else { return Ok(None) };
-    let bytes = quantity::memory(text).ok_or_else(|| {
+    let bytes = bytes(text).ok_or_else(|| {
         Failure::new(format!(
             "invalid argument \"{text}\" for \"--{flag}\" flag: invalid size: '{text}'"
         ))
