@@ -6,7 +6,8 @@ use super::{PYTHON, fresh, with_python};
 fn uv_alone_and_above_a_python() {
     let context = with_python();
     let alone = "ghcr.io/astral-sh/uv:latest";
-    context.coil(["base", alone]).run().success();
+    // What an earlier run made is made anew.
+    context.coil(["base", "--update", alone]).run().success();
     let version = context.coil(["run", "--rm", alone, "--version"]).run().success();
     let version = version.stdout().split(' ').nth(1).expect("a version").to_owned();
     assert_eq!(
@@ -38,7 +39,7 @@ fn uv_alone_and_above_a_python() {
     // Its lower layers are those of the Python that is here.
     let above = format!("ghcr.io/astral-sh/uv:{version}-python3.11-bookworm-slim");
     context
-        .coil(["base", &above])
+        .coil(["base", "--update", &above])
         .run()
         .success()
         .prints(&format!("uv {version} and "));
