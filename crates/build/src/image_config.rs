@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use coil_oci::{ContainerConfig, Descriptor, History, ImageConfig, Manifest, Platform, RootFs, media_type};
+use coil_oci::{ContainerConfig, Descriptor, History, ImageConfig, Platform, RootFs};
 use coil_plan::LayerKind;
 use coil_store::Store;
 use serde_json::json;
@@ -96,28 +96,17 @@ pub fn write_image(
         history: history(base, layers, created),
         other: BTreeMap::new(),
     };
-    let bytes = serde_json::to_vec(&config)?;
-    let config = Descriptor::new(media_type::CONFIG, store.put_blob(&bytes)?, bytes.len() as u64);
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: media_type::MANIFEST.into(),
-        config,
-        layers: layers
-            .iter()
-            .map(|layer| {
-                Descriptor::new(
-                    layer_type(store, &layer.layer.digest),
-                    layer.layer.digest.clone(),
-                    layer.layer.size,
-                )
-            })
-            .collect(),
-        annotations: BTreeMap::new(),
-        artifact_type: None,
-        subject: None,
-    };
-    let bytes = serde_json::to_vec(&manifest)?;
-    let mut descriptor = Descriptor::new(media_type::MANIFEST, store.put_blob(&bytes)?, bytes.len() as u64);
+    let blobs = layers
+        .iter()
+        .map(|layer| {
+            Descriptor::new(
+                layer_type(store, &layer.layer.digest),
+                layer.layer.digest.clone(),
+                layer.layer.size,
+            )
+        })
+        .collect();
+    let (mut descriptor, _) = store.put_image(&config, blobs, BTreeMap::new())?;
     descriptor.platform = Some(Platform::linux(base.arch));
     for layer in layers {
         store.note_layer_size(&layer.layer.diff_id, layer.layer.unpacked)?;

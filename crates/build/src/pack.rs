@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use coil_oci::{Descriptor, Digest, Index, Reference, media_type, timestamp};
+use coil_oci::{Descriptor, Digest, Index, Reference, timestamp};
 use coil_plan::LayerKind;
 use coil_python::{
     CommandSetting, Diagnostic, IgnoreRules, Project, ProjectFiles, PyProject, StartSearch, Verdict,
@@ -167,12 +167,9 @@ impl Packer<'_> {
             return Ok(only);
         }
         descriptors.sort_by_key(|descriptor| descriptor.platform.as_ref().map(ToString::to_string));
-        let bytes = serde_json::to_vec(&Index::new(descriptors)).unwrap_or_default();
-        let digest = self
-            .store
-            .put_blob(&bytes)
-            .map_err(PackError::disk("writing the index"))?;
-        Ok(Descriptor::new(media_type::INDEX, digest, bytes.len() as u64))
+        self.store
+            .put_index(&Index::new(descriptors))
+            .map_err(PackError::disk("writing the index"))
     }
 
     fn scan(&self, dir: &Path, rules: &IgnoreRules, notes: &mut Vec<String>) -> Result<AppTree, PackError> {

@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 use coil_debian::{Archive, PinnedSystem, SystemRequest, TreeLayer};
 use coil_fetch::Progress;
 use coil_oci::{
-    Arch, ContainerConfig, Descriptor, Digest, History, ImageConfig, Manifest, Platform, Reference, RootFs,
-    media_type, timestamp,
+    Arch, ContainerConfig, Descriptor, Digest, History, ImageConfig, Platform, Reference, RootFs, media_type,
+    timestamp,
 };
 use coil_store::{Image, Store};
 use serde::{Deserialize, Serialize};
@@ -298,24 +298,11 @@ impl StandInMaker<'_> {
             for (layer, _) in layers {
                 self.store.note_layer_size(&layer.diff_id, layer.unpacked_size)?;
             }
-            let bytes = serde_json::to_vec(&config)?;
-            let digest = self.store.put_blob(&bytes)?;
-            let config = Descriptor::new(media_type::CONFIG, digest, bytes.len() as u64);
             let layers = layers
                 .iter()
                 .map(|(layer, _)| Descriptor::new(media_type::LAYER_GZIP, layer.blob.clone(), layer.size));
-            let manifest = Manifest {
-                schema_version: 2,
-                media_type: media_type::MANIFEST.into(),
-                config,
-                layers: layers.collect(),
-                annotations: BTreeMap::new(),
-                artifact_type: None,
-                subject: None,
-            };
-            let bytes = serde_json::to_vec(&manifest)?;
-            let digest = self.store.put_blob(&bytes)?;
-            Ok(Descriptor::new(media_type::MANIFEST, digest, bytes.len() as u64))
+            let (descriptor, _) = self.store.put_image(&config, layers.collect(), BTreeMap::new())?;
+            Ok(descriptor)
         };
         let mut descriptor = write().map_err(failed)?;
         descriptor.platform = Some(Platform::linux(self.arch));

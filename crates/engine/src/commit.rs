@@ -5,9 +5,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use coil_oci::{
-    Arch, Descriptor, Digest, History, ImageConfig, Manifest, Reference, RootFs, media_type, timestamp,
-};
+use coil_oci::{Arch, Descriptor, Digest, History, ImageConfig, Reference, RootFs, media_type, timestamp};
 use coil_store::StoreError;
 use serde_json::json;
 
@@ -198,28 +196,13 @@ impl Engine {
         layers: Vec<Descriptor>,
         name: Option<&Reference>,
     ) -> Result<Digest, StoreError> {
-        let kept = |bytes: Vec<u8>| -> Result<(Digest, u64), StoreError> {
-            let digest = self
-                .store
-                .put_blob(&bytes)
-                .map_err(crate::store_io("keeping an image"))?;
-            Ok((digest, bytes.len() as u64))
-        };
-        let json = |error: serde_json::Error| crate::store_io("keeping an image")(error.into());
-        let (id, size) = kept(serde_json::to_vec(config).map_err(json)?)?;
-        let manifest = Manifest {
-            schema_version: 2,
-            media_type: media_type::MANIFEST.into(),
-            artifact_type: None,
-            config: Descriptor::new(media_type::CONFIG, id.clone(), size),
-            layers,
-            subject: None,
-            annotations: Default::default(),
-        };
-        let (digest, size) = kept(serde_json::to_vec(&manifest).map_err(json)?)?;
-        let descriptor = Descriptor::new(media_type::MANIFEST, digest, size);
+        let (mut descriptor, manifest) = self
+            .store
+            .put_image(config, layers, Default::default())
+            .map_err(crate::store_io("keeping an image"))?;
+        descriptor.platform = None;
         self.name_image(&descriptor, name)?;
-        Ok(id)
+        Ok(manifest.config.digest)
     }
 
     /// Gives an image a name, or the one by which those without a name are kept.

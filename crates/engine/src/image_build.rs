@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use coil_build::dockerfile::{BuildError, BuildEvents, BuildRequest, Builder, Built};
 use coil_build::{ExportError, Output, export};
-use coil_oci::{Descriptor, Digest, Index, Reference, media_type};
+use coil_oci::{Descriptor, Digest, Index, Reference};
 use coil_store::StoreError;
 
 use crate::{Engine, clock};
@@ -177,11 +177,9 @@ impl Engine {
             several => {
                 let mut index = Index::new(several.iter().map(|built| built.descriptor.clone()).collect());
                 index.annotations.clone_from(&target.index_annotations);
-                let bytes = serde_json::to_vec(&index).unwrap_or_default();
-                let written = self.store.put_blob(&bytes);
-                let digest = written.map_err(crate::store_io("writing the index"));
-                let digest = digest.map_err(ImageBuildError::Store)?;
-                Descriptor::new(media_type::INDEX, digest, bytes.len() as u64)
+                let written = self.store.put_index(&index);
+                let written = written.map_err(crate::store_io("writing the index"));
+                written.map_err(ImageBuildError::Store)?
             }
         };
         Ok(BuiltImages { descriptor, images })

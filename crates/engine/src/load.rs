@@ -382,19 +382,11 @@ impl Engine {
                 })
                 .collect::<Result<_, LoadError>>()?;
             self.check_image(&config, &layers, &id)?;
-            let manifest = Manifest {
-                schema_version: 2,
-                media_type: media_type::MANIFEST.into(),
-                artifact_type: None,
-                config: Descriptor::new(media_type::CONFIG, id.clone(), size),
-                layers,
-                subject: None,
-                annotations: BTreeMap::new(),
-            };
-            let bytes = serde_json::to_vec(&manifest).map_err(|error| wrong(error.to_string()))?;
-            let digest = self
+            // The configuration stays the bytes that it came as.
+            let manifest = Manifest::image(Descriptor::new(media_type::CONFIG, id.clone(), size), layers);
+            let descriptor = self
                 .store
-                .put_blob(&bytes)
+                .put_document(media_type::MANIFEST, &manifest)
                 .map_err(crate::store_io("keeping a manifest"))?;
             let names: Vec<Reference> = entry
                 .repo_tags
@@ -402,7 +394,6 @@ impl Engine {
                 .iter()
                 .map(|name| Reference::parse(name).map_err(|error| wrong(error.to_string())))
                 .collect::<Result<_, _>>()?;
-            let descriptor = Descriptor::new(media_type::MANIFEST, digest, bytes.len() as u64);
             found.push((descriptor, id, names));
         }
         if found.is_empty() {

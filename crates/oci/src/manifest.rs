@@ -116,18 +116,28 @@ pub struct Index {
 }
 
 impl Manifest {
+    /// An image of a configuration and its layers, the lowest first.
+    pub fn image(config: Descriptor, layers: Vec<Descriptor>) -> Manifest {
+        Manifest {
+            schema_version: 2,
+            media_type: media_type::MANIFEST.into(),
+            artifact_type: None,
+            config,
+            layers,
+            subject: None,
+            annotations: BTreeMap::new(),
+        }
+    }
+
     /// An artifact of one document about another manifest, with the empty configuration.
     pub fn artifact(document: Descriptor, subject: &Descriptor) -> Manifest {
         // A subject is a plain descriptor: where it runs, and what an index notes of it, is not its own.
         let subject = Descriptor::new(&subject.media_type, subject.digest.clone(), subject.size);
+        let config = Descriptor::new(media_type::EMPTY, Digest::of(Manifest::EMPTY_CONFIG), 2);
         Manifest {
-            schema_version: 2,
-            media_type: media_type::MANIFEST.into(),
             artifact_type: Some(document.media_type.clone()),
-            config: Descriptor::new(media_type::EMPTY, Digest::of(Manifest::EMPTY_CONFIG), 2),
-            layers: vec![document],
             subject: Some(subject),
-            annotations: BTreeMap::new(),
+            ..Manifest::image(config, vec![document])
         }
     }
 

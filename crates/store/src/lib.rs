@@ -11,6 +11,7 @@ mod compression;
 mod container_name;
 mod error;
 mod image;
+mod image_write;
 mod layer_keep;
 mod layer_size;
 mod layer_tar;

@@ -63,9 +63,7 @@ impl Store {
         for (kind, bytes) in documents {
             let document = Descriptor::new(kind, self.put_blob(bytes)?, bytes.len() as u64);
             let manifest = Manifest::artifact(document, subject);
-            let bytes = serde_json::to_vec(&manifest)?;
-            let mut descriptor =
-                Descriptor::new(&manifest.media_type, self.put_blob(&bytes)?, bytes.len() as u64);
+            let mut descriptor = self.put_document(&manifest.media_type, &manifest)?;
             descriptor.artifact_type = manifest.artifact_type;
             made.push(descriptor);
         }

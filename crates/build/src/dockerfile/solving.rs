@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use coil_dockerfile::ignore::{Matcher, clean};
 use coil_dockerfile::{Fault, MountKind, Span};
-use coil_oci::{Descriptor, Digest, Manifest, Platform, media_type, timestamp};
+use coil_oci::{Descriptor, Digest, Platform, media_type, timestamp};
 use coil_plan::Vertex;
 use serde::{Deserialize, Serialize};
 
@@ -170,22 +170,12 @@ impl Builder<'_> {
         layers: &[BuiltLayer],
         request: &BuildRequest,
     ) -> io::Result<(Descriptor, Digest)> {
-        let bytes = serde_json::to_vec(config)?;
-        let id = self.store.put_blob(&bytes)?;
-        let manifest = Manifest {
-            schema_version: 2,
-            media_type: media_type::MANIFEST.into(),
-            config: Descriptor::new(media_type::CONFIG, id.clone(), bytes.len() as u64),
-            layers: layers.iter().map(|layer| layer.blob.clone()).collect(),
-            annotations: request.annotations.clone(),
-            artifact_type: None,
-            subject: None,
-        };
-        let bytes = serde_json::to_vec(&manifest)?;
-        let digest = self.store.put_blob(&bytes)?;
-        let mut descriptor = Descriptor::new(media_type::MANIFEST, digest, bytes.len() as u64);
+        let layers = layers.iter().map(|layer| layer.blob.clone()).collect();
+        let (mut descriptor, manifest) = self
+            .store
+            .put_image(config, layers, request.annotations.clone())?;
         descriptor.platform = Some(Platform::linux(request.arch));
-        Ok((descriptor, id))
+        Ok((descriptor, manifest.config.digest))
     }
 }
 

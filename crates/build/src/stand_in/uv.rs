@@ -8,8 +8,8 @@ use coil_debian::PinnedSystem;
 use coil_fetch::Fetcher;
 use coil_oci::tar::Entry;
 use coil_oci::{
-    Arch, ContainerConfig, Descriptor, Digest, History, ImageConfig, Manifest, Platform, Reference, RootFs,
-    media_type, timestamp,
+    Arch, ContainerConfig, Descriptor, Digest, History, ImageConfig, Platform, Reference, RootFs, media_type,
+    timestamp,
 };
 use coil_store::Image;
 use coil_wheel::archive::{Archive, Inflater};
@@ -316,24 +316,7 @@ impl StandInMaker<'_> {
         });
         self.store.note_layer_size(&layer.diff_id, layer.unpacked)?;
         layers.push(Descriptor::new(media_type::LAYER_GZIP, layer.digest, layer.size));
-        let bytes = serde_json::to_vec(&config)?;
-        let config = Descriptor::new(
-            media_type::CONFIG,
-            self.store.put_blob(&bytes)?,
-            bytes.len() as u64,
-        );
-        let manifest = Manifest {
-            schema_version: 2,
-            media_type: media_type::MANIFEST.into(),
-            config,
-            layers,
-            annotations: BTreeMap::new(),
-            artifact_type: None,
-            subject: None,
-        };
-        let bytes = serde_json::to_vec(&manifest)?;
-        let digest = self.store.put_blob(&bytes)?;
-        let mut descriptor = Descriptor::new(media_type::MANIFEST, digest, bytes.len() as u64);
+        let (mut descriptor, _) = self.store.put_image(&config, layers, BTreeMap::new())?;
         descriptor.platform = Some(Platform::linux(self.arch));
         Ok(descriptor)
     }

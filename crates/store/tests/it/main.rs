@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use coil_oci::tar::{Entry, Kind, TarWriter};
-use coil_oci::{Descriptor, Digest, ImageConfig, Manifest, Reference, RootFs, media_type};
+use coil_oci::{Descriptor, Digest, ImageConfig, Reference, RootFs, media_type};
 use coil_store::{Ownership, Store, StoreError, StoreOptions};
 
 fn store_in(root: &Path, boot: &str) -> Store {
@@ -53,27 +53,8 @@ fn keep_image(store: &Store, name: &str, bytes: &[u8]) -> (Reference, Descriptor
         history: vec![],
         other: Default::default(),
     };
-    let text = serde_json::to_vec(&config).unwrap();
-    let config = Descriptor::new(
-        media_type::CONFIG,
-        store.put_blob(&text).unwrap(),
-        text.len() as u64,
-    );
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: media_type::MANIFEST.into(),
-        config,
-        layers: vec![layer],
-        annotations: Default::default(),
-        artifact_type: None,
-        subject: None,
-    };
-    let text = serde_json::to_vec(&manifest).unwrap();
-    let descriptor = Descriptor::new(
-        media_type::MANIFEST,
-        store.put_blob(&text).unwrap(),
-        text.len() as u64,
-    );
+    let (mut descriptor, _) = store.put_image(&config, vec![layer], Default::default()).unwrap();
+    descriptor.platform = None;
     let reference = Reference::parse(name).unwrap();
     store.set_ref(&reference, &descriptor, 1).unwrap();
     (reference, descriptor)
