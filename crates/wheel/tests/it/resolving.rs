@@ -1,7 +1,6 @@
 //! Projects without a lock: uv from its pinned wheel, resolving against an index of the test's own.
 
 use std::ffi::OsString;
-use std::process::Command;
 
 use coil_fetch::{FetchSettings, Fetcher, NoProgress};
 use coil_oci::Arch;
@@ -9,33 +8,21 @@ use coil_python::uv_settings::UvResolution;
 use coil_testkit::index::PackageIndex;
 use coil_testkit::wheel::WheelBuilder;
 use coil_wheel::index::{IndexClient, IndexLayer, IndexSettings};
-use coil_wheel::resolve::{ResolveError, ResolveRequest, UV_VERSION, find_uv, resolve};
+use coil_wheel::resolve::{ResolveError, ResolveRequest, find_uv, resolve};
 
-use crate::support::{Scratch, output, python};
+use crate::support::{Scratch, python, uv};
 
 #[test]
 fn requirements_are_resolved_for_the_target_without_builds() {
     let scratch = Scratch::new();
-    let folder = scratch.folder.path().join("uv");
-    let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--dest",
-    ]);
-    output(pip.arg(&folder).arg(format!("uv=={UV_VERSION}")));
-    let local = IndexSettings::of(IndexLayer {
-        find_links: vec![folder.to_str().unwrap().to_owned()],
+    let uv = uv(&scratch);
+    // Once fetched it is found with no index at all.
+    let nothing = IndexSettings::of(IndexLayer {
         no_index: Some(true),
         ..IndexLayer::default()
     });
     let fetcher = Fetcher::new(FetchSettings::default());
-    let client = IndexClient::new(&scratch.store, &fetcher, &local);
-    let uv = find_uv(&scratch.store, &fetcher, &client, None, &NoProgress).unwrap();
+    let client = IndexClient::new(&scratch.store, &fetcher, &nothing);
     assert_eq!(
         find_uv(&scratch.store, &fetcher, &client, None, &NoProgress).unwrap(),
         uv
