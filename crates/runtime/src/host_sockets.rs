@@ -23,6 +23,11 @@ impl HostSockets {
         Ok(Self { behind })
     }
 
+    /// Whether this process is in the host's network itself.
+    pub(crate) fn are_own(&self) -> bool {
+        self.behind.is_none()
+    }
+
     /// Makes a non-blocking socket.
     pub(crate) fn open(&self, ipv6: bool, transport: Transport) -> io::Result<OwnedFd> {
         match &self.behind {

@@ -16,6 +16,7 @@ pub mod mount;
 pub mod namespace_trial;
 pub mod netlink;
 pub mod netlink_route;
+pub mod netlink_sockets;
 pub mod nftables;
 mod nftables_numbers;
 pub mod privilege;

@@ -211,6 +211,10 @@ impl Networking {
             None => Dialer::loopback_of(self.pid, false)?,
         };
         forwarder.connect_to(dialer, Some(self.pid))?;
+        // An ordinary user's proxy carries all.
+        if let Some(net) = self.net.as_ref().filter(|_| self.host.are_own()) {
+            forwarder.let_pass(net.as_fd())?;
+        }
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The proxy of published ports: one epoll set, no threads, no copies.
 
+mod passing;
 mod sessions;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -15,10 +16,11 @@ use coil_sys::socket_factory::SocketFactory;
 use super::datagram::Sessions;
 use super::dialer::{Dialer, ForwarderLimits};
 use super::listener::{BindError, BoundPort, HostSocket, Listener, bind_all};
-use super::shortcut::{Shortcut, Way};
-use super::stream::{PipePool, Stage, Stream, Streams, Turn};
+use super::pipes::PipePool;
+use super::stream::{Stage, Stream, Streams, Turn};
 use super::{PortMapping, Protocol, holder};
 use crate::host_sockets::HostSockets;
+use passing::Passing;
 
 /// A request to the helper that isn't answered yet.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +35,7 @@ const HELPER: u64 = 1;
 const LISTENER: u64 = 2;
 const STREAM: u64 = 3;
 const SESSION: u64 = 4;
-
-/// What one connection carries, in bytes, before the next ones go past the proxy.
-const MUCH: usize = 8 << 20;
+const LOOK: u64 = 5;
 
 fn token(kind: u64, index: usize) -> u64 {
     kind << 48 | index as u64
@@ -64,10 +64,8 @@ pub struct Forwarder {
     datagram: Vec<u8>,
     init_pid: Option<i32>,
     refused: BTreeSet<(u16, Protocol)>,
-    /// Ports inside through which much was carried since the dialer was set.
-    busy: BTreeSet<u16>,
-    /// The way past this proxy for the machine's own connections to those.
-    shortcut: Option<Shortcut>,
+    /// What leads the machine's own connections past this proxy.
+    passing: Option<Passing>,
     notices: Vec<String>,
 }
 
@@ -126,8 +124,7 @@ impl Forwarder {
             datagram: Vec::new(),
             init_pid: None,
             refused: BTreeSet::new(),
-            busy: BTreeSet::new(),
-            shortcut: None,
+            passing: None,
             notices: Vec::new(),
         })
     }
@@ -158,8 +155,7 @@ impl Forwarder {
     pub fn disconnect(&mut self) -> io::Result<()> {
         self.dialer = None;
         self.helper = None;
-        self.busy.clear();
-        self.shortcut = None;
+        self.passing = None;
         self.accepting = true;
         self.accept_more(false)?;
         self.asked.clear();
@@ -195,6 +191,7 @@ impl Forwarder {
             match token >> 48 {
                 TIMER => self.on_timer()?,
                 HELPER => self.on_helper(),
+                LOOK => self.look_again(),
                 LISTENER => self.on_listener(index)?,
                 STREAM => self.on_stream(index),
                 _ => self.on_session(index),
@@ -419,6 +416,12 @@ impl Forwarder {
             return;
         };
         stream.stage = Stage::Open;
+        // Before its first byte: what the client does next may be a second connection.
+        let port = stream.port;
+        self.look_now(port);
+        let Some(stream) = self.streams.get(slot) else {
+            return;
+        };
         if self
             .poll
             .add(stream.client.as_fd(), ready::EDGES, token(STREAM, slot))
@@ -427,36 +430,6 @@ impl Forwarder {
             return self.finish(slot, true);
         }
         self.pump(slot);
-    }
-
-    /// Leads the machine's own connections past this proxy, to the ports through which much was carried. Where little is, the
-    /// proxy costs little, tells what is wrong, and many at once don't overrun a program with a short queue.
-    fn shorten(&mut self) {
-        let Some(Dialer::Address(IpAddr::V4(container))) = self.dialer else {
-            return;
-        };
-        let ways: Vec<Way> = self
-            .bound
-            .iter()
-            .filter(|bound| bound.mapping.protocol == Protocol::Tcp)
-            .filter(|bound| self.busy.contains(&bound.mapping.container_port))
-            .filter_map(|bound| {
-                let host_ip = match bound.mapping.host_ip {
-                    None => None,
-                    Some(IpAddr::V4(ip)) if ip.is_unspecified() => None,
-                    Some(IpAddr::V4(ip)) => Some(ip),
-                    Some(IpAddr::V6(_)) => return None,
-                };
-                Some(Way {
-                    host_ip,
-                    host_port: bound.mapping.host_port,
-                    container_port: bound.mapping.container_port,
-                })
-            })
-            .collect();
-        if let Ok(shortcut) = Shortcut::open(&ways, container) {
-            self.shortcut = Some(shortcut);
-        }
     }
 
     fn on_stream(&mut self, slot: usize) {
@@ -484,9 +457,7 @@ impl Forwarder {
         };
         let turn = stream.pump(&mut self.pool);
         let (port, carried) = (stream.port, stream.carried());
-        if carried >= MUCH && self.busy.insert(port) {
-            self.shorten();
-        }
+        self.take_note(port, carried);
         match turn {
             Turn::Idle => {}
             Turn::More => {

@@ -5,6 +5,7 @@ mod dialer;
 mod forwarder;
 mod holder;
 mod listener;
+mod pipes;
 mod relay;
 mod shortcut;
 mod stream;

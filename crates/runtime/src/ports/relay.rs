@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use coil_sys::event::{Event, Poll, ready};
 use coil_sys::socket::{self, Transport};
 
-use super::stream::{PipePool, Stage, Stream, Streams, Turn};
+use super::pipes::PipePool;
+use super::stream::{Stage, Stream, Streams, Turn};
 use crate::host_sockets::HostSockets;
 
 const LISTENER: u64 = u64::MAX;

@@ -5,31 +5,14 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
 
 use coil_sys::socket;
-use coil_sys::splice::Pipe;
+
+use super::pipes::{HeldPipe, PipePool};
 
 /// What one direction may move before others get their turn, in bytes.
-const TURN: usize = 1 << 20;
+const TURN: usize = 4 << 20;
 
-/// The empty pipes that are kept for the next need.
-const SPARE_PIPES: usize = 4;
-
-/// Pipes that no connection needs at the moment.
-#[derive(Debug, Default)]
-pub(super) struct PipePool {
-    spare: Vec<Pipe>,
-}
-
-impl PipePool {
-    fn take(&mut self) -> io::Result<Pipe> {
-        self.spare.pop().map_or_else(Pipe::new, Ok)
-    }
-
-    fn give(&mut self, pipe: Pipe) {
-        if pipe.held() == 0 && self.spare.len() < SPARE_PIPES {
-            self.spare.push(pipe);
-        }
-    }
-}
+/// What a direction has carried, in bytes, when it gets a wide pipe.
+const MANY: usize = 1 << 20;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +40,7 @@ pub(super) enum Turn {
 
 #[derive(Debug, Default)]
 struct Direction {
-    pipe: Option<Pipe>,
+    pipe: Option<HeldPipe>,
     ended: bool,
     done: bool,
     /// Bytes so far.
@@ -181,8 +164,8 @@ fn pump_direction(
         if moved >= TURN {
             return Ok(true);
         }
-        let mut pipe = match direction.pipe.take() {
-            Some(pipe) => pipe,
+        let mut held = match direction.pipe.take() {
+            Some(held) => held,
             None if direction.ended => {
                 // The end of the stream travels on alone: the other direction stays open.
                 if let Err(error) = sink.shutdown(Shutdown::Write)
@@ -193,14 +176,15 @@ fn pump_direction(
                 direction.done = true;
                 break;
             }
-            None => pool.take()?,
+            None => pool.take(direction.carried >= MANY)?,
         };
+        let pipe = &mut held.pipe;
         if pipe.held() == 0 {
             match pipe.fill(source.as_fd()) {
                 Ok(0) => direction.ended = true,
                 Ok(_) => {}
                 Err(error) => {
-                    pool.give(pipe);
+                    pool.give(held);
                     return if error.kind() == io::ErrorKind::WouldBlock {
                         Ok(false)
                     } else {
@@ -216,7 +200,7 @@ fn pump_direction(
                     direction.carried += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    direction.pipe = Some(pipe);
+                    direction.pipe = Some(held);
                     return Ok(false);
                 }
                 // The sink takes no more, though it may still speak: only this direction is over.
@@ -227,7 +211,7 @@ fn pump_direction(
                 Err(error) => return Err(error),
             }
         }
-        pool.give(pipe);
+        pool.give(held);
     }
     Ok(false)
 }
