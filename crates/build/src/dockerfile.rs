@@ -4,6 +4,7 @@
 //! says, and the content that it reads. Steps run through the [`Executor`]; nothing of the host that they see is written.
 
 mod agents;
+mod attesting;
 mod bases;
 mod cache_files;
 mod checking;
@@ -12,16 +13,20 @@ mod copying;
 mod debugging;
 mod error;
 mod exporting;
+mod fetching;
 mod file_digests;
 mod git;
 mod instructions;
 mod lowering;
 mod ownership;
 mod ports;
+mod provenance;
+mod provenance_steps;
 mod run_instruction;
 mod running;
 mod solving;
 mod stage_state;
+mod step_failure;
 mod tree;
 mod turns;
 
@@ -35,13 +40,16 @@ use coil_oci::{Arch, Descriptor, Digest};
 use coil_registry::Registries;
 use coil_store::Store;
 
+pub use attesting::Attestations;
 pub use checking::{Checked, Outline, OutlineStage};
 pub use coil_dockerfile::check::Warning;
 pub use coil_dockerfile::ignore::patterns as ignore_patterns;
 pub use error::{BuildError, FailedStep};
 pub use git::{Git, GitError, GitSource, is_git, missing as git_is_missing};
+pub use provenance::{Material, Provenance, ProvenanceForm, ProvenanceMode};
 
-use crate::executor::{Executor, Step, StepBind, StepNetwork};
+use crate::executor::{Executor, Step, StepBind, StepGroup, StepLimits, StepNetwork};
+use crate::package_front::StepIndex;
 
 /// What is to be built.
 #[derive(Debug, Clone)]
@@ -80,6 +88,10 @@ pub struct BuildRequest {
     pub hosts: Vec<(String, IpAddr)>,
     /// Bytes of `/dev/shm` in steps.
     pub shared_memory: Option<u64>,
+    /// What a step may use besides.
+    pub limits: StepLimits,
+    /// Where the control groups of steps are.
+    pub group: StepGroup,
     /// Limits of steps' processes: Docker's name, the soft and the hard one.
     pub process_limits: Vec<(String, u64, u64)>,
     /// `SOURCE_DATE_EPOCH`: the time of everything that is made, in seconds since 1970.
@@ -90,8 +102,25 @@ pub struct BuildRequest {
     pub annotations: BTreeMap<String, String>,
     /// Folders with what other builds have kept.
     pub cache_from: Vec<PathBuf>,
+    /// Images that hold what their builds have kept.
+    pub cache_images: Vec<String>,
+    /// Whether the image holds what this build rests on, for other machines.
+    pub inline_cache: bool,
     /// Whether a step may ask for all that the host's root may (`--allow security.insecure`).
     pub insecure: bool,
+    /// The devices that steps may ask for (`--allow device`).
+    pub devices: Vec<DeviceRight>,
+    /// What the context is, where it was fetched.
+    pub source: Option<Material>,
+}
+
+/// A device that steps may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceRight {
+    /// All of them.
+    All,
+    /// One, or one kind.
+    Named(String),
 }
 
 /// What becomes of the times of files in new layers, where there is an `epoch`.
@@ -113,6 +142,8 @@ pub enum NamedContext {
     Folder(PathBuf),
     /// An image.
     Image(String),
+    /// An image that is in the store without a name: what it is called in messages, and its manifest or index.
+    Kept(String, Descriptor),
 }
 
 /// What steps see of the host; never written into a layer, a configuration or the cache.
@@ -167,6 +198,8 @@ pub struct Built {
     pub records: Vec<String>,
 }
 
+    /// How it was made.
+    pub provenance: Provenance,
 /// Who is told what a build does. Steps are known by their number, counted from 1.
 pub trait BuildEvents: Sync {
     /// There are so many steps.

@@ -64,6 +64,10 @@ pub struct Step {
     pub hosts: Vec<(String, IpAddr)>,
     /// Limits of its processes: Docker's name, the soft and the hard one.
     pub process_limits: Vec<(String, u64, u64)>,
+    /// Where its control group is, and what it runs on.
+    pub group: StepGroup,
+    /// Devices that vendors describe in files (CDI).
+    pub devices: Vec<StepDevice>,
 }
 
 impl Step {
@@ -86,8 +90,30 @@ impl Step {
             hostname: None,
             hosts: Vec::new(),
             process_limits: Vec::new(),
+            group: StepGroup::default(),
+            devices: Vec::new(),
         }
     }
+}
+
+/// A device by the name that its vendor gives it: `vendor.com/class=name`, all of a class with `*`, its first without a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepDevice {
+    /// The name.
+    pub name: String,
+    /// Whether the step fails without it.
+    pub required: bool,
+}
+
+/// Where the control group of a step is, and the processors and memory that it uses; all where nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StepGroup {
+    /// The group that it is made in; coil's own when empty.
+    pub parent: String,
+    /// Processors, such as `0-2,5`.
+    pub processors: String,
+    /// Memory nodes.
+    pub memory_nodes: String,
 }
 
 /// A file or folder of the host inside a step.
@@ -116,8 +142,12 @@ pub enum StepNetwork {
 pub struct StepLimits {
     /// Bytes of memory.
     pub memory: Option<u64>,
+    /// Bytes of memory and swap together, -1 for no limit.
+    pub memory_swap: Option<i64>,
     /// Thousandths of a processor.
     pub cpus_milli: Option<u64>,
+    /// The share of the processors where several want them; 1024 is the rule.
+    pub cpu_shares: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u64>,
     /// Bytes of `/dev/shm`; the usual when none is given.

@@ -60,6 +60,32 @@ pub(crate) fn system_components(
     Ok(components)
 }
 
+/// What an image's unpacked layers bring, the lowest first, whoever made them: the distribution, its packages, and every
+/// Python package that is installed anywhere; with the interpreter, where the image says which one it has itself.
+pub(crate) fn image_components(places: Vec<(PathBuf, Digest)>, python: Option<&str>) -> Vec<Component> {
+    let system = System {
+        tree: ImageTree::new(places.iter().map(|(tree, _)| tree.clone()).collect()),
+        places,
+    };
+    let release = system.release();
+    let mut out: Vec<Component> = system.distribution(&release).into_iter().collect();
+    out.extend(system.debian_packages(&release));
+    out.extend(system.alpine_packages(&release));
+    out.extend(
+        system
+            .metadata_files()
+            .iter()
+            .filter_map(|file| system.python_package(file)),
+    );
+    let program = "/usr/local/bin/python3";
+    if let Some(version) = python.filter(|_| system.tree.file(program).is_some()) {
+        out.push(system.python(version, program));
+    }
+    let mut seen = BTreeSet::new();
+    out.retain(|component| seen.insert(component.id.clone()));
+    out
+}
+
 /// Layers unpacked, and which layer each folder is.
 struct System {
     tree: ImageTree,
@@ -87,18 +113,7 @@ impl Release {
 impl System {
     fn components(&self, base: &Base) -> Vec<Component> {
         let release = self.release();
-        let mut out = Vec::new();
-        if !release.id.is_empty() {
-            out.push(Component {
-                id: format!("system:{}", release.distro()),
-                kind: Kind::OperatingSystem,
-                name: release.id.clone(),
-                version: Some(release.version.clone()).filter(|version| !version.is_empty()),
-                summary: Some(release.title.clone()).filter(|title| !title.is_empty()),
-                layer: self.layer_of("/etc/os-release"),
-                ..Component::default()
-            });
-        }
+        let mut out: Vec<Component> = self.distribution(&release).into_iter().collect();
         out.extend(self.debian_packages(&release));
         out.extend(self.alpine_packages(&release));
         out.extend(self.python_packages(base));
@@ -107,6 +122,49 @@ impl System {
         let mut seen = BTreeSet::new();
         out.retain(|component| seen.insert(component.id.clone()));
         out
+    }
+
+    fn distribution(&self, release: &Release) -> Option<Component> {
+        (!release.id.is_empty()).then(|| Component {
+            id: format!("system:{}", release.distro()),
+            kind: Kind::OperatingSystem,
+            name: release.id.clone(),
+            version: Some(release.version.clone()).filter(|version| !version.is_empty()),
+            summary: Some(release.title.clone()).filter(|title| !title.is_empty()),
+            layer: self.layer_of("/etc/os-release"),
+            ..Component::default()
+        })
+    }
+
+    /// The files in which installed Python packages tell of themselves, wherever they are.
+    fn metadata_files(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for (root, _) in &self.places {
+            let mut folders = vec![String::new()];
+            while let Some(folder) = folders.pop() {
+                let entries = std::fs::read_dir(root.join(folder.trim_start_matches('/')));
+                for entry in entries.into_iter().flatten().flatten() {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                        continue;
+                    }
+                    let path = format!("{folder}/{name}");
+                    let file = match name.rsplit_once('.') {
+                        Some((_, "dist-info")) => format!("{path}/METADATA"),
+                        Some((_, "egg-info")) => format!("{path}/PKG-INFO"),
+                        _ => {
+                            folders.push(path);
+                            continue;
+                        }
+                    };
+                    // What a layer above removed is not there.
+                    if self.tree.file(&file).is_some() {
+                        found.insert(file);
+                    }
+                }
+            }
+        }
+        found
     }
 
     /// The layer that a path comes from.
@@ -358,9 +416,12 @@ impl System {
         if base.python.program.starts_with("/usr/bin/") {
             return None;
         }
-        let version = base.python.version.as_str();
+        Some(self.python(&base.python.version, &base.python.program))
+    }
+
+    fn python(&self, version: &str, program: &str) -> Component {
         let purl = PackageUrl::generic("python", Some(version)).to_string();
-        Some(Component {
+        Component {
             id: purl.clone(),
             kind: Kind::Platform,
             name: "python".into(),
@@ -369,10 +430,10 @@ impl System {
             licences: vec![Licence::Expression("PSF-2.0".into())],
             summary: Some("the Python interpreter".into()),
             homepage: Some("https://www.python.org/".into()),
-            layer: self.layer_of(&base.python.program),
-            properties: BTreeMap::from([("coil:path".to_owned(), base.python.program.clone())]),
+            layer: self.layer_of(program),
+            properties: BTreeMap::from([("coil:path".to_owned(), program.to_owned())]),
             ..Component::default()
-        })
+        }
     }
 }
 

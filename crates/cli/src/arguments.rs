@@ -144,12 +144,6 @@ pub enum Command {
     /// `image prune`.
     #[command(skip)]
     ImagePrune(commands::prune::Images),
-    /// `builder du`.
-    #[command(skip)]
-    CacheUsage(commands::builder::Du),
-    /// `builder prune`.
-    #[command(skip)]
-    CachePrune(commands::builder::Prune),
 }
 
 /// Reads the command line; help and version are printed here and end the program.

@@ -5,7 +5,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use coil_build::dockerfile::{Git, GitError, GitSource, git_is_missing, ignore_patterns, is_git};
+use coil_build::dockerfile::{
+    Git, GitError, GitSource, Material, check_ignore_patterns, git_is_missing, ignore_patterns, is_git,
+};
 use coil_fetch::{Download, Fetcher, Progress, redact_url};
 use coil_store::{Ownership, Store, archive_stream, unpack_archive};
 
@@ -21,6 +23,8 @@ pub struct Context {
     pub name: String,
     /// The patterns of the ignore file, and its name.
     pub ignored: (Vec<String>, String),
+    /// What it is, where it was fetched.
+    pub source: Option<Material>,
     /// A folder that was made for it and goes with it.
     _unpacked: Option<Unpacked>,
 }
@@ -29,6 +33,7 @@ pub struct Context {
 pub struct Unpacked {
     store: Store,
     folder: PathBuf,
+    source: Option<Material>,
 }
 
 /// What contexts are fetched with.
@@ -80,6 +85,7 @@ pub fn find(sources: &Sources<'_>, place: &str, file: Option<&str>) -> Result<Co
             });
         }
         Some(Input::Files(folder, unpacked)) => (folder, Some(unpacked)),
+                source: None,
         None => (PathBuf::from(place), None),
     };
     let found = fs::metadata(&folder);
@@ -116,6 +122,7 @@ pub fn find(sources: &Sources<'_>, place: &str, file: Option<&str>) -> Result<Co
     })
 }
 
+        source: unpacked.as_ref().and_then(|unpacked| unpacked.source.clone()),
 fn dockerfile(folder: &Path, file: Option<&str>, strict: bool) -> Result<(Option<PathBuf>, String), Failure> {
     if file == Some("-") {
         let mut text = String::new();
@@ -254,13 +261,18 @@ impl Sources<'_> {
             .store
             .temp_path()
             .map_err(|error| Failure::new(format!("a temporary folder cannot be made: {error}")))?;
-        let unpacked = Unpacked {
+        let mut unpacked = Unpacked {
             store: self.store.clone(),
             folder,
         };
         self.progress
             .note(&format!("fetching {}", redact_url(&source.url)));
-        let (_, root) = git.checkout(&source, &unpacked.folder).map_err(told)?;
+        let (commit, root) = git.checkout(&source, &unpacked.folder).map_err(told)?;
+        unpacked.source = Some(Material::commit(
+            &source.url,
+            source.reference.as_deref(),
+            &commit,
+        ));
         Ok(Input::Files(root, unpacked))
     }
 
@@ -274,10 +286,11 @@ impl Sources<'_> {
             size: None,
             sha256: None,
         };
-        self.fetcher
+        let downloaded = self
+            .fetcher
             .download(&request, self.progress)
             .map_err(|error| Failure::of(&error).help(error.help()))?;
-        let read = tar_or_text(self.store, &place, &redact_url(url));
+        let mut read = tar_or_text(self.store, &place, &redact_url(url));
         let _ = fs::remove_file(&place);
         read
     }
@@ -293,6 +306,7 @@ fn from_input(store: &Store) -> Result<Input, Failure> {
     };
     let read = copy()
         .map_err(failed)
+            source: None,
         .and_then(|()| tar_or_text(store, &place, "standard input"));
     let _ = fs::remove_file(&place);
     read
@@ -315,6 +329,9 @@ fn tar_or_text(store: &Store, file: &Path, name: &str) -> Result<Input, Failure>
 fn unpack_file(store: &Store, file: &Path) -> Result<Unpacked, Failure> {
     let failed = |error: io::Error| Failure::new(format!("{} cannot be unpacked: {error}", file.display()));
     let Some(mut stream) = archive_stream(file).map_err(failed)? else {
+        if let Ok(Input::Files(_, unpacked)) = &mut read {
+            unpacked.source = Some(Material::download(url, &downloaded.sha256));
+        }
         return Err(Failure::new(format!(
             "the context {} is neither a folder nor a tar",
             file.display()
@@ -331,3 +348,4 @@ fn unpack_file(store: &Store, file: &Path) -> Result<Unpacked, Failure> {
         .map_err(|error| Failure::new(format!("the context cannot be unpacked: {error}")))?;
     Ok(unpacked)
 }
+        source: None,

@@ -26,8 +26,10 @@ pub enum Form {
     Json,
     /// One JSON object a line, as BuildKit has them.
     RawJson,
-    /// Nothing.
+    /// Nothing but the image's id at the end.
     Quiet,
+    /// Nothing.
+    Silent,
 }
 
 /// Tells of steps on standard error.

@@ -104,12 +104,10 @@ pub fn run(command: Command, settings: &Settings) -> Result<i32, Failure> {
         Command::Info(info) => info.run(settings),
         Command::Container(group) => run(group.command(), settings),
         Command::Image(group) => run(group.command(), settings),
-        Command::Builder(group) | Command::Buildx(group) => run(group.command(), settings),
+        Command::Builder(group) | Command::Buildx(group) => group.run(settings),
         Command::Version(version) => version.run(settings),
         Command::ContainerPrune(prune) => prune.run(settings),
         Command::ImagePrune(prune) => prune.run(settings),
-        Command::CacheUsage(du) => du.run(settings),
-        Command::CachePrune(prune) => prune.run(settings),
     }
 }
 

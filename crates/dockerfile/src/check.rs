@@ -58,6 +58,8 @@ pub struct Surroundings<'a> {
     pub args: &'a BTreeMap<String, String>,
     /// The names of an image's variables, where it is known.
     pub base_variables: &'a dyn Fn(&str) -> Option<Vec<String>>,
+    /// The platforms that an image is for, where it is known and not for the one that is wanted; and that one.
+    pub foreign_base: &'a dyn Fn(&str) -> Option<(String, String)>,
     /// A text file of the context.
     pub read: &'a dyn Fn(&str) -> Option<String>,
     /// The index of the stage that is wanted.

@@ -133,7 +133,12 @@ impl Mount {
                 }
                 _ => {}
             }
-            let value = expand(&value.unwrap_or_default())?;
+            let value = value.unwrap_or_default();
+            // The stages that a step needs are known before any variable is.
+            if key == "from" && is_variable(&value) {
+                return Err("'from' doesn't support variable expansion, define alias stage instead".into());
+            }
+            let value = expand(&value)?;
             let number = |what: &str| {
                 value
                     .parse::<u32>()
@@ -291,6 +296,11 @@ fn fields(text: &str) -> Result<Vec<String>, String> {
 /// Go's idea of truth.
 pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text {
+/// Whether a text has a `$` that something follows.
+fn is_variable(text: &str) -> bool {
+    text.find('$').is_some_and(|at| at + 1 < text.len())
+}
+
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
         _ => None,
@@ -360,6 +370,10 @@ mod tests {
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
+            (
+                "from=$STAGE,target=/x",
+                "'from' doesn't support variable expansion",
+            ),
         }
     }
 }

@@ -19,6 +19,7 @@ use coil_runtime::network::{NameSettings, NetworkSpec};
 use coil_runtime::spec::{ContainerSpec, IdMap, Limits, Mount, MountKind, Rlimit, SeccompPolicy, Writable};
 use coil_runtime::{StartError, start, user};
 
+use crate::device_interface::Library;
 use crate::mount_points::MountPoints;
 use crate::{Engine, lifecycle, words};
 
@@ -266,6 +267,10 @@ impl Engine {
             spec.writable_system = true;
             spec.devices.all = true;
         }
+            memory_swap: step.limits.memory_swap,
+            cpu_shares: step.limits.cpu_shares,
+            cpuset_cpus: step.group.processors.clone(),
+            cpuset_mems: step.group.memory_nodes.clone(),
         spec.no_new_privileges = step.privileges == StepPrivileges::Nothing;
         spec.limits = Limits {
             memory: step.limits.memory,
@@ -316,7 +321,16 @@ impl Engine {
         };
         let facts = cgroup::Facts::read()
             .map_err(|error| refused(format!("the machine's control groups cannot be read: {error}")))?;
-        spec.cgroup = cgroup::plan(&facts, &place.id).only_for(&spec.limits);
+        spec.cgroup = cgroup::plan_for(&facts, &step.group.parent, &place.id, &spec.limits);
+        if !step.devices.is_empty() {
+            let library = Library::read(&self.options.device_folders);
+            library
+                .give_step(&step.devices, &mut spec)
+                .map_err(|error| StepError::Start {
+                    message: error.to_string(),
+                    help: error.help(),
+                })?;
+        }
         Ok(spec)
     }
 }

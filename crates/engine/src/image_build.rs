@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use coil_build::dockerfile::{BuildError, BuildEvents, BuildRequest, Builder, Built};
+use coil_build::dockerfile::{Attestations, BuildError, BuildEvents, BuildRequest, Builder, Built};
 use coil_build::{ExportError, Output, export};
 use coil_oci::{Descriptor, Digest, Index, Reference};
 use coil_store::StoreError;
@@ -25,6 +25,8 @@ pub struct BuildTarget {
     pub keep: bool,
     /// Annotations of the index, where there are several platforms.
     pub index_annotations: BTreeMap<String, String>,
+    /// What is told of the images, beside them.
+    pub attestations: Attestations,
 }
 
 /// What came of a build for all its platforms.
@@ -32,6 +34,8 @@ pub struct BuildTarget {
 pub struct BuiltImages {
     /// The only image's manifest, or the index of several.
     pub descriptor: Descriptor,
+    /// The same with what is told of the images: an index, where anything is.
+    pub attested: Descriptor,
     /// The images, in the order of their requests.
     pub images: Vec<Built>,
 }
@@ -129,19 +133,24 @@ impl Engine {
         let images = self.built(builder, requests, target)?;
         let built = &images;
         for output in &target.outputs {
-            export(&self.store, &built.descriptor, &target.names, output)
+            let descriptor = match output {
+                // Docker's archive has no room for what is told of an image.
+                Output::DockerArchive(_) => &built.descriptor,
+                Output::Oci(_) | Output::OciArchive(_) => &built.attested,
+            };
+            export(&self.store, descriptor, &target.names, output)
                 .map_err(|error| ImageBuildError::Export(Box::new(error)))?;
         }
         let mut names = target.names.clone();
         if names.is_empty() && target.keep {
-            names.extend(unnamed(&built.descriptor.digest));
+            names.extend(unnamed(&built.attested.digest));
         }
         for name in names.iter().filter(|_| target.keep) {
             let known = self.store.get_ref(name).map_err(ImageBuildError::Store)?;
-            if known.as_ref() != Some(&built.descriptor) {
+            if known.as_ref() != Some(&built.attested) {
                 let now = clock::now().as_secs();
                 self.store
-                    .set_ref(name, &built.descriptor, now)
+                    .set_ref(name, &built.attested, now)
                     .map_err(ImageBuildError::Store)?;
             }
         }
@@ -172,17 +181,32 @@ impl Engine {
             images.push(numbered.build(request).map_err(failed)?);
             steps = events.most.load(Ordering::Relaxed);
         }
-        let descriptor = match images.as_slice() {
-            [only] => only.descriptor.clone(),
-            several => {
-                let mut index = Index::new(several.iter().map(|built| built.descriptor.clone()).collect());
-                index.annotations.clone_from(&target.index_annotations);
-                let written = self.store.put_index(&index);
-                let written = written.map_err(crate::store_io("writing the index"));
-                written.map_err(ImageBuildError::Store)?
-            }
+        let entries: Vec<Descriptor> = images.iter().map(|built| built.descriptor.clone()).collect();
+        let put = |entries: Vec<Descriptor>| {
+            let mut index = Index::new(entries);
+            index.annotations.clone_from(&target.index_annotations);
+            let written = self.store.put_index(&index);
+            let written = written.map_err(crate::store_io("writing the index"));
+            written.map_err(ImageBuildError::Store)
         };
-        Ok(BuiltImages { descriptor, images })
+        let descriptor = match entries.as_slice() {
+            [only] => only.clone(),
+            _ => put(entries.clone())?,
+        };
+        let mut told = Vec::new();
+        for (built, request) in images.iter().zip(requests) {
+            let statement = builder.attest(built, request, &target.names, &target.attestations);
+            told.extend(statement.map_err(failed)?);
+        }
+        let attested = match told.is_empty() {
+            true => descriptor.clone(),
+            false => put(entries.into_iter().chain(told).collect())?,
+        };
+        Ok(BuiltImages {
+            descriptor,
+            attested,
+            images,
+        })
     }
 
     /// A folder in memory that only coil's user may enter.

@@ -30,6 +30,7 @@ pub mod image_filter;
 pub mod images;
 pub mod inspect;
 mod inspect_host;
+pub mod layout_folder;
 pub mod lifecycle;
 pub mod load;
 mod log_files;

@@ -334,8 +334,10 @@ impl Engine {
             let index: Index = self.document(&entry.digest, entry.size, "the index")?;
             let mut first = None;
             for manifest in &index.manifests {
-                // An index may name platforms that were left out.
-                if contents.has(manifest) {
+                // An index may name platforms that were left out; what is told of an image is no image.
+                if manifest.is_attestation() && contents.has(manifest) {
+                    self.check_attestation(contents, manifest)?;
+                } else if contents.has(manifest) {
                     let id = self.check_entry(contents, manifest, seen)?;
                     first = first.or(id);
                 }
@@ -355,6 +357,19 @@ impl Engine {
         let config: ImageConfig = self.document(&id, manifest.config.size, "the configuration")?;
         self.check_image(&config, &manifest.layers, &id)?;
         Ok(Some(id))
+    }
+
+    /// Statements about an image: they are all there, and are read by nobody here.
+    fn check_attestation(&self, contents: &Contents, entry: &Descriptor) -> Result<(), LoadError> {
+        let manifest: Manifest = self.document(&entry.digest, entry.size, "the manifest")?;
+        let mut all = manifest.layers.iter().chain([&manifest.config]);
+        match all.find(|blob| !contents.has(blob)) {
+            Some(blob) => Err(wrong(format!(
+                "the blob {} is missing, or of another size",
+                blob.digest
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn docker_images(

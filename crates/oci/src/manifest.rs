@@ -66,6 +66,12 @@ impl Descriptor {
         }
     }
 
+    /// Whether this entry of an index tells of another one and is no image (BuildKit's "Attestation storage").
+    pub fn is_attestation(&self) -> bool {
+        let kind = self.annotations.get("vnd.docker.reference.type");
+        kind.is_some_and(|kind| kind == "attestation-manifest")
+    }
+
     /// Whether this names an index of several images.
     pub fn is_index(&self) -> bool {
         matches!(

@@ -192,7 +192,7 @@ impl Store {
                     found: index
                         .manifests
                         .iter()
-                        .filter(|m| self.has_blob(&m.digest))
+                        .filter(|m| !m.is_attestation() && self.has_blob(&m.digest))
                         .filter_map(|m| Some(m.platform.as_ref()?.to_string()))
                         .collect(),
                 })?
@@ -214,7 +214,7 @@ impl Store {
         let here = index
             .manifests
             .iter()
-            .filter(|entry| self.has_blob(&entry.digest));
+            .filter(|entry| !entry.is_attestation() && self.has_blob(&entry.digest));
         here.map(|manifest| self.image_of(manifest)).collect()
     }
 

@@ -5,6 +5,7 @@
 //! carries the id of the boot it was written in, and is checked when it is read in another boot.
 
 mod blob;
+mod builders;
 mod cache;
 mod collect;
 mod compression;
@@ -36,7 +37,7 @@ pub use image::{Image, NamedImage};
 pub use layer_keep::kept_xattrs;
 pub use layer_tar::{LayerTar, TarEntry, TarKind};
 pub use lease::Lease;
-pub use unpack::{Ownership, UnpackError, archive_stream, unpack_archive};
+pub use unpack::{Ownership, UnpackError, archive_stream, unpack_archive, unpack_archive_folders};
 
 /// Where a store is and what it must know of the machine.
 #[derive(Debug, Clone)]
@@ -59,12 +60,22 @@ struct Inner {
     root: PathBuf,
     downloads: PathBuf,
     boot_id: String,
+    ids: Option<String>,
     counter: AtomicU64,
 }
 
 impl Store {
     /// Names a store; reads and makes nothing yet.
     pub fn open(options: StoreOptions) -> Store {
+        Self::open_as(options, None)
+    }
+
+    /// The same in a user namespace that has more ids than one: `ids` is a name for them.
+    pub fn open_mapped(options: StoreOptions, ids: String) -> Store {
+        Self::open_as(options, Some(ids))
+    }
+
+    fn open_as(options: StoreOptions, ids: Option<String>) -> Store {
         let downloads = options
             .downloads
             .unwrap_or_else(|| options.root.join(layout::DOWNLOADS));
@@ -73,6 +84,7 @@ impl Store {
                 root: options.root,
                 downloads,
                 boot_id: options.boot_id,
+                ids,
                 counter: AtomicU64::new(0),
             }),
         }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use coil_dockerfile::check::{BUILDKIT_RULES, Choice, Surroundings, Warning, check};
 use coil_dockerfile::ignore::Matcher;
 use coil_dockerfile::{Dockerfile, Fault, Instruction, Mount, MountKind, Span, near, parse};
+use coil_oci::Platform;
+use coil_store::StoreError;
 
 use super::lowering::{Lowering, PROXY_ARGS};
 use super::tree::Tree;
@@ -84,6 +86,22 @@ impl Builder<'_> {
                     .collect(),
             )
         };
+        let wanted = Platform::linux(request.arch);
+        let foreign_base = |image: &str| {
+            let named = self.store.find(image).ok()?;
+            let has = match self.store.image(&named, &wanted) {
+                Ok(image) => Platform {
+                    os: image.config.os,
+                    architecture: image.config.architecture,
+                    variant: None,
+                }
+                .to_string(),
+                Err(StoreError::NoPlatform { found, .. }) => found.into_iter().next()?,
+                Err(_) => return None,
+            };
+            let is_other = has.split('/').take(2).ne(wanted.to_string().split('/').take(2));
+            is_other.then(|| (has, wanted.to_string()))
+        };
         let tree = request.context.as_ref().map(|root| Tree::Folder {
             root: root.clone(),
             ignored: Matcher::default(),
@@ -100,6 +118,7 @@ impl Builder<'_> {
                 .map(|root| !request.ignored.0.is_empty() || root.join(".dockerignore").exists()),
             args: &request.args,
             base_variables: &base_variables,
+            foreign_base: &foreign_base,
             read: &read,
             target,
         };

@@ -224,6 +224,25 @@ enum Content {
     File(PathBuf),
 }
 
+impl Planned {
+    /// A file of root's that is no file of a tree.
+    pub(super) fn file(path: &str, bytes: &[u8], mtime: u64) -> Planned {
+        Planned {
+            entry: TarEntry {
+                path: path.to_owned(),
+                kind: TarKind::File(bytes.len() as u64),
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                mtime,
+                xattrs: Vec::new(),
+            },
+            content: Content::Bytes(bytes.to_vec()),
+            shared: None,
+        }
+    }
+}
+
 struct Plan<'a> {
     below: &'a Tree,
     chown: Option<(u32, u32)>,

@@ -6,26 +6,18 @@ use std::path::Path;
 
 use coil_dockerfile::Span;
 use coil_dockerfile::ignore::Matcher;
-use coil_oci::Descriptor;
+use coil_oci::{Descriptor, Digest, Hasher};
 use coil_store::Ownership;
 
-use super::copy_plan::{plain_entries, write_planned};
-use super::copying::{Named, gather};
+use super::copy_plan::{Planned, plain_entries, write_planned};
+use super::copying::{Found, Named, gather};
 use super::tree::Tree;
 use super::{BuildError, Builder};
 
 impl Builder<'_> {
-    /// Writes an image's files as one tar; with an `epoch` that is the time of all of them.
-    ///
-    /// # Errors
-    /// What the disk gives.
-    pub fn write_tar(
-        &self,
-        descriptor: &Descriptor,
-        epoch: Option<u64>,
-        out: &mut dyn io::Write,
-    ) -> Result<(), BuildError> {
-        let doing = || BuildError::io("writing the image's files");
+    /// Everything in an image but its root.
+    fn all_of(&self, descriptor: &Descriptor) -> Result<Vec<Found>, BuildError> {
+        let doing = || BuildError::io("reading the image's files");
         let image = self.store.image_of(descriptor)?;
         let mut lower = Vec::new();
         for (layer, diff_id) in image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids) {
@@ -40,6 +32,37 @@ impl Builder<'_> {
             None => Vec::new(),
         };
         entries.retain(|found| !found.path.is_empty());
+        Ok(entries)
+    }
+
+    /// Every file of an image by its path, with its digest.
+    pub(super) fn file_digests(&self, descriptor: &Descriptor) -> Result<Vec<(String, Digest)>, BuildError> {
+        let mut all = Vec::new();
+        for found in self.all_of(descriptor)? {
+            if found.item.meta.is_file() {
+                let mut hasher = Hasher::new();
+                fs::File::open(&found.item.place)
+                    .and_then(|mut file| io::copy(&mut file, &mut hasher))
+                    .map_err(BuildError::io("reading the image's files"))?;
+                all.push((found.path, hasher.finish()));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Writes an image's files as one tar, and `beside` them what is told of them; with an `epoch` that is the time of all.
+    ///
+    /// # Errors
+    /// What the disk gives.
+    pub fn write_tar(
+        &self,
+        descriptor: &Descriptor,
+        epoch: Option<u64>,
+        beside: &[(&'static str, Vec<u8>)],
+        out: &mut dyn io::Write,
+    ) -> Result<(), BuildError> {
+        let doing = || BuildError::io("writing the image's files");
+        let entries = self.all_of(descriptor)?;
         let named = Named {
             name: String::new(),
             parents: Vec::new(),
@@ -49,6 +72,9 @@ impl Builder<'_> {
             is_unpacked: false,
         };
         let mut planned = plain_entries(&named, "", Span::default())?;
+        for (name, bytes) in beside {
+            planned.insert((*name).to_owned(), Planned::file(name, bytes, self.now.as_secs()));
+        }
         if let Some(epoch) = epoch {
             planned
                 .values_mut()
@@ -67,12 +93,18 @@ impl Builder<'_> {
         &self,
         descriptor: &Descriptor,
         epoch: Option<u64>,
+        beside: &[(&'static str, Vec<u8>)],
         folder: &Path,
     ) -> Result<(), BuildError> {
         let doing = || BuildError::io(format!("writing {}", folder.display()));
         let place = self.store.temp_path().map_err(doing())?;
         let write = || -> Result<(), BuildError> {
-            self.write_tar(descriptor, epoch, &mut fs::File::create(&place).map_err(doing())?)?;
+            self.write_tar(
+                descriptor,
+                epoch,
+                beside,
+                &mut fs::File::create(&place).map_err(doing())?,
+            )?;
             fs::create_dir_all(folder).map_err(doing())?;
             let mut file = fs::File::open(&place).map_err(doing())?;
             coil_store::unpack_archive(&mut file, folder, Ownership::Unpacker)

@@ -292,19 +292,25 @@ impl Git {
         // Nothing of the user's own runs, and files stand as they are in the repository.
         command.args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"]);
         command.args(["-c", "core.autocrlf=false", "-c", "advice.detachedHead=false"]);
+        // What a repository names as its submodules is not the user's word: neither programs nor files of this machine.
+        command.args(["-c", "protocol.allow=never", "-c", "protocol.file.allow=user"]);
+        for name in ["git", "http", "https", "ssh"] {
+            command.args(["-c", &format!("protocol.{name}.allow=always")]);
+        }
         if let Some(Header(place)) = header {
             command.arg("-c").arg(format!("include.path={}", place.display()));
         }
         command
             .args(words)
             .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_ALLOW_PROTOCOL", "file:git:http:https:ssh")
             .env("LC_ALL", "C");
         for name in [
             "GIT_DIR",
             "GIT_WORK_TREE",
             "GIT_INDEX_FILE",
             "GIT_OBJECT_DIRECTORY",
+            "GIT_ALLOW_PROTOCOL",
+            "GIT_PROTOCOL_FROM_USER",
         ] {
             command.env_remove(name);
         }
@@ -325,7 +331,9 @@ impl Git {
             "the git repository {} cannot be fetched\n  git: {said}",
             redact_url(&source.url)
         );
-        let help = if said.contains("could not read Username") || said.contains("Authentication failed") {
+        let help = if said.contains("not allowed") && said.contains("transport") {
+            Some("a submodule's address must be of the network: leave submodules out with ADDRESS?submodules=false".to_owned())
+        } else if said.contains("could not read Username") || said.contains("Authentication failed") {
             Some("give a token: --secret id=GIT_AUTH_TOKEN,env=YOUR_TOKEN".to_owned())
         } else if said.contains("dubious ownership") {
             Some("the repository is another user's: git config --global --add safe.directory PATH".to_owned())

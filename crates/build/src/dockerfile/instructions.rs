@@ -205,35 +205,30 @@ impl Lowering<'_> {
             }
             None => {}
         }
-        let image = match self.request.contexts.get(&name.to_lowercase()) {
-            Some(NamedContext::Folder(_)) => return Ok(FromPlace::Context(name.to_lowercase())),
-            Some(NamedContext::Image(image)) => image.clone(),
-            None => name.to_owned(),
-        };
-        let key = (image.clone(), reading.arch);
+        if let Some(NamedContext::Folder(_)) = self.request.contexts.get(&name.to_lowercase()) {
+            return Ok(FromPlace::Context(name.to_lowercase()));
+        }
+        let key = (name.to_owned(), reading.arch);
         if let Some(vertex) = self.images.get(&key) {
             return Ok(FromPlace::Vertex(*vertex));
         }
         let stages = self.file.stages.iter().filter_map(|stage| stage.name.as_deref());
         let near = coil_dockerfile::near::closest(name, stages).map(str::to_owned);
-        let found = self
-            .builder
-            .base(&image, reading.arch, span, self.request.pull)
-            .map_err(|error| match near {
-                Some(near) => Fault::new(span, format!("there is no stage \"{name}\", and {error}"))
+        let found = self.base(name, reading.arch, span).map_err(|error| match near {
+            Some(near) => Fault::new(span, format!("there is no stage \"{name}\", and {error}"))
+                .at(name)
+                .help(format!("did you mean {near}?"))
+                .into(),
+            None => match error {
+                BuildError::Fault(fault) if fault.help.is_none() => fault
                     .at(name)
-                    .help(format!("did you mean {near}?"))
+                    .help(format!(
+                        "a stage of that name begins with FROM … AS {name}, above this one"
+                    ))
                     .into(),
-                None => match error {
-                    BuildError::Fault(fault) if fault.help.is_none() => fault
-                        .at(name)
-                        .help(format!(
-                            "a stage of that name begins with FROM … AS {name}, above this one"
-                        ))
-                        .into(),
-                    other => other,
-                },
-            })?;
+                other => other,
+            },
+        })?;
         let vertex = self.add(
             format!("FROM {}", found.name),
             Op::Image(found.layers),

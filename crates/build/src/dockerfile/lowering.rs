@@ -7,7 +7,9 @@ use coil_dockerfile::{Dockerfile, Fault, Instruction, Located, Mount, Span, Stag
 use coil_oci::{Arch, Platform};
 use coil_plan::{Graph, VertexId};
 
-use super::copying::CopyOp;
+use super::bases::Base;
+use super::copying::{CopyOp, CopySource, From};
+use super::provenance::Used;
 use super::running::RunOp;
 use super::solving::BuiltLayer;
 use super::stage_state::StageState;
@@ -75,6 +77,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) globals: BTreeMap<String, String>,
     pub(crate) used_args: BTreeSet<String>,
     pub(crate) images: BTreeMap<(String, Arch), VertexId>,
+    /// The images that it rests on.
+    pub(crate) used: Used,
 }
 
 /// A stage while its instructions are read.
@@ -121,6 +125,7 @@ impl<'a> Lowering<'a> {
             file,
             graph: Graph::new(),
             stages: BTreeMap::new(),
+            used: Used::default(),
             globals,
             used_args: BTreeSet::new(),
             images: BTreeMap::new(),
@@ -350,12 +355,9 @@ impl<'a> Lowering<'a> {
         stage: &Stage,
         prefix: &str,
     ) -> Result<(StageState, VertexId), BuildError> {
-        let image = match self.request.contexts.get(&base.to_lowercase()) {
-            Some(NamedContext::Image(image)) => image.clone(),
-            Some(NamedContext::Folder(_)) => {
-                let text = format!("the context {base} is a folder, and FROM needs an image");
-                return Err(Fault::new(stage.span, text).at(base).into());
-            }
+        match self.request.contexts.get(&base.to_lowercase()) {
+            Some(NamedContext::Image(_) | NamedContext::Kept(..)) => {}
+            Some(NamedContext::Folder(_)) => return Ok(self.folder_as_base(base, stage.span, prefix)),
             None if base == "scratch" => {
                 let vertex = self.add(
                     format!("{prefix} FROM scratch"),
@@ -367,9 +369,9 @@ impl<'a> Lowering<'a> {
                 // Nothing has no platform of its own.
                 return Ok((StageState::empty(self.request.arch), vertex));
             }
-            None => base.to_owned(),
-        };
-        let found = self.builder.base(&image, arch, stage.span, self.request.pull)?;
+            None => {}
+        }
+        let found = self.base(base, arch, stage.span)?;
         let name = format!("{prefix} FROM {}", found.name);
         let vertex = self.add(name, Op::Image(found.layers), &[], stage.span, true);
         let mut state = StageState::of(found.config);
@@ -389,6 +391,44 @@ impl<'a> Lowering<'a> {
         let step = PlannedStep {
             number,
             span,
+    /// A stage on a folder's files, with an empty configuration.
+    fn folder_as_base(&mut self, name: &str, span: Span, prefix: &str) -> (StageState, VertexId) {
+        let nothing = self.add(format!("{prefix} FROM {name}"), Op::Scratch, &[], span, true);
+        let op = CopyOp {
+            sources: vec![CopySource::Path("/".into())],
+            from: From::Context(Some(name.to_lowercase())),
+            destination: "/".into(),
+            chown: None,
+            chmod: None,
+            link: false,
+            parents: false,
+            exclude: Vec::new(),
+            checksum: None,
+            keeps_git: None,
+            unpack: Some(false),
+        };
+        let op = Op::Copy(Box::new(op));
+        let vertex = self.add(format!("{prefix} the context {name}"), op, &[nothing], span, true);
+        (StageState::empty(self.request.arch), vertex)
+    }
+
+    /// An image, noted as something that this build rests on; a context of its name stands in for it.
+    pub(super) fn base(&mut self, name: &str, arch: Arch, span: Span) -> Result<Base, BuildError> {
+        let pull = self.request.pull;
+        let found = match self.request.contexts.get(&name.to_lowercase()) {
+            Some(NamedContext::Kept(place, descriptor)) => {
+                self.builder.kept(place, descriptor, arch, span)?
+            }
+            Some(NamedContext::Image(image)) => self.builder.base(image, arch, span, pull)?,
+            _ => self.builder.base(name, arch, span, pull)?,
+        };
+        self.used.materials.insert(found.material.clone());
+        if found.stands_in {
+            self.used.stand_ins.insert(found.name.clone());
+        }
+        Ok(found)
+    }
+
             op,
             cached,
         };

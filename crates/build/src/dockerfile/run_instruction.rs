@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use coil_dockerfile::{Fault, Located, Mount, Run, RunNetwork, RunSecurity, Span};
 use coil_plan::VertexId;
 
-use super::BuildError;
 use super::copying::From;
 use super::instructions::{FromPlace, absolute};
 use super::lowering::{Lowering, Op, PROXY_ARGS, Reading};
 use super::running::{RunOp, StepMount};
 use super::stage_state::StageState;
-use crate::executor::StepNetwork;
+use super::{BuildError, DeviceRight};
+use crate::executor::{StepDevice, StepNetwork};
 
 /// Expands a word.
 type Expand<'a> = &'a dyn Fn(&str) -> Result<String, BuildError>;
@@ -41,6 +41,7 @@ impl Lowering<'_> {
             .collect();
         let env = environment(state, &proxies);
         let (user, workdir) = (state.config.config.user.clone(), state.workdir().to_owned());
+        let devices = self.devices(run, span, word)?;
         let (mounts, inputs) = self.mounts(reading, run, span, &workdir, word)?;
         let op = RunOp {
             argv,
@@ -51,6 +52,7 @@ impl Lowering<'_> {
             user,
             mounts,
             insecure,
+            devices,
             network: match run.network {
                 RunNetwork::Default => self.request.network,
                 RunNetwork::None => StepNetwork::None,
@@ -74,11 +76,52 @@ impl Lowering<'_> {
                 .help("if you trust this Dockerfile with the machine, give --allow security.insecure")
                 .into());
         }
-        if let Some(device) = run.devices.first() {
-            let text = format!("RUN --device={device} cannot be honoured: steps get no devices");
-            return Err(Fault::new(span, text).at("--device").into());
-        }
         Ok(insecure)
+    }
+
+    /// The devices of a step; each only where the user allows it.
+    fn devices(&self, run: &Run, span: Span, word: Expand<'_>) -> Result<Vec<StepDevice>, BuildError> {
+        let mut all = Vec::new();
+        for text in &run.devices {
+            let fault = |error: String| Fault::new(span, error).at(text.clone());
+            let mut device = StepDevice {
+                name: String::new(),
+                required: false,
+            };
+            for field in word(text)?.split(',') {
+                match field.split_once('=') {
+                    None if field == "required" => device.required = true,
+                    Some(("required", value)) => device.required = matches!(value, "true" | "1"),
+                    Some(("name", value)) => device.name = value.to_owned(),
+                    _ if device.name.is_empty() => device.name = field.to_owned(),
+                    _ => return Err(fault(format!("unexpected `{field}` in --device")).into()),
+                }
+            }
+            let kind = device.name.split('=').next().unwrap_or_default();
+            if !kind.contains('/') {
+                return Err(fault(format!("invalid device name {}", device.name))
+                    .help("a device is VENDOR/CLASS=NAME, as a file in /etc/cdi has it")
+                    .into());
+            }
+            let is_allowed = self.request.devices.iter().any(|right| match right {
+                DeviceRight::All => true,
+                DeviceRight::Named(name) => *name == device.name || name == kind,
+            });
+            if !is_allowed {
+                let text = format!(
+                    "device \"{}\" is requested by the build but not allowed",
+                    device.name
+                );
+                return Err(fault(text)
+                    .help(format!(
+                        "if you trust this Dockerfile with it, give --allow device={}",
+                        device.name
+                    ))
+                    .into());
+            }
+            all.push(device);
+        }
+        Ok(all)
     }
 
     /// The mounts of a step, and the steps that they need.

@@ -15,9 +15,10 @@ use super::agents::Relay;
 use super::copying::{From, Named, gather};
 use super::error::FailedStep;
 use super::solving::{BuiltLayer, Layers, Solver};
+use super::step_failure::help_for;
 use super::tree::Tree;
 use super::{BuildError, FileTimes};
-use crate::executor::{Executor, Step, StepBind, StepError, StepNetwork, StepPrivileges, Tail};
+use crate::executor::{Executor, Step, StepBind, StepDevice, StepError, StepNetwork, StepPrivileges, Tail};
 
 /// How many lines of a failed step are told.
 const TAIL: usize = 20;
@@ -39,6 +40,7 @@ pub(crate) struct RunOp {
     pub(crate) network: StepNetwork,
     /// Whether it may do all that the host's root may.
     pub(crate) insecure: bool,
+    pub(crate) devices: Vec<StepDevice>,
     pub(crate) arch: Arch,
 }
 
@@ -83,6 +85,9 @@ impl Solver<'_> {
         ));
         if op.insecure {
             text.push_str("insecure\n");
+        }
+        for device in &op.devices {
+            text.push_str(&format!("device {}\n", device.name));
         }
         for layer in inputs.iter().take(1).flat_map(|layers| layers.iter()) {
             text.push_str(&format!("{}\n", layer.diff_id));
@@ -183,7 +188,10 @@ impl Solver<'_> {
         }
         step.hosts.clone_from(&self.request.hosts);
         step.limits.shared_memory = self.request.shared_memory;
+        step.limits = self.request.limits;
         step.process_limits.clone_from(&self.request.process_limits);
+        step.group.clone_from(&self.request.group);
+        step.devices.clone_from(&op.devices);
         for (variable, value) in op
             .proxies
             .iter()
@@ -268,7 +276,7 @@ impl Solver<'_> {
         }
         let lines = tail.lines(TAIL);
         let command = step.argv.join(" ");
-        let help = help_for(&command, &lines, end.code, end.out_of_memory);
+        let help = help_for(step, &command, &lines, end);
         let failed = FailedStep {
             command,
             code: end.code,
@@ -513,50 +521,5 @@ fn folder(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-/// What to do about a step that failed, where that can be told.
-fn help_for(command: &str, tail: &[String], code: i32, out_of_memory: bool) -> Option<String> {
-    let said = |text: &str| tail.iter().any(|line| line.contains(text));
-    if out_of_memory {
-        return Some("give the step more memory, or let it do less at once".into());
-    }
-    if command.starts_with("/bin/sh -c")
-        && command.contains("<(")
-        && (said("Syntax error") || said("syntax error"))
-    {
-        return Some(
-            "`<(…)` is bash's, and this step's shell is sh: write SHELL [\"/bin/bash\", \"-c\"] before it"
-                .into(),
-        );
-    }
-    if said("No space left on device") {
-        return Some(
-            "the disk is full: free some space, or choose another data root with `--root DIR`".into(),
-        );
-    }
-    if said("Temporary failure in name resolution") || said("Could not resolve") {
-        return Some("the step reaches no name server; `--network host` uses the host's network".into());
-    }
-    match code {
-        127 if said("not found") => {
-            Some("the image has no such program: install it in a step before this one".into())
-        }
-        137 => Some("the step was killed".into()),
-        _ => None,
-    }
-}
-
 /// Layers that are shared between steps.
 pub(crate) type SharedLayers = Shared<Vec<BuiltLayer>>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failures_that_have_a_known_reason() {
-        let tail = ["/bin/sh: 1: Syntax error: \"(\" unexpected".to_owned()];
-        let help = help_for("/bin/sh -c cat <(echo a)", &tail, 2, false).unwrap();
-        assert!(help.contains("bash"));
-        assert_eq!(help_for("/bin/sh -c false", &[], 1, false), None);
-    }
-}

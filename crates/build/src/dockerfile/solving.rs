@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use coil_dockerfile::ignore::{Matcher, clean};
 use coil_dockerfile::{Fault, MountKind, Span};
@@ -21,11 +22,13 @@ use super::lowering::{Lowering, Op, PlannedStep};
 use super::ownership::{OwnerError, owner};
 use super::running::SharedLayers;
 use super::tree::Tree;
-use super::{BuildError, BuildRequest, Builder, Built, FileTimes, NamedContext};
+use super::{
+    BuildError, BuildRequest, Builder, Built, FileTimes, Material, NamedContext, Provenance, provenance_steps,
+};
 use crate::solver::solve;
 
 /// Records of steps; raised when the same step gives other bytes than before.
-pub(super) const STEPS: &str = "dockerfile-step-v2";
+pub(super) const STEPS: &str = "dockerfile-step-v3";
 
 /// The layers of a step, the lowest first.
 pub(crate) type Layers = SharedLayers;
@@ -51,6 +54,8 @@ pub(crate) struct Solver<'a> {
     imported: ImportedCache,
     /// The keys of records that this build rests on.
     used: Mutex<BTreeSet<String>>,
+    /// What its steps fetched.
+    pub(super) downloads: Mutex<BTreeSet<Material>>,
     /// What the steps ask of the context: paths without a slash at their start, perhaps with wildcards.
     pub(super) of_context: Vec<String>,
 }
@@ -82,6 +87,8 @@ impl Builder<'_> {
             lowering.stage(index)?;
         }
         let notes = self.unused(request, &lowering);
+        let begun = Instant::now();
+        let mut provenance = Provenance::begun(request, &lowering, self.now);
         let steps = lowering.graph.vertices().iter();
         self.events
             .planned(steps.filter(|step| !matches!(step.op.op, Op::Scratch)).count());
@@ -102,8 +109,9 @@ impl Builder<'_> {
             counter: AtomicUsize::new(0),
             cached: AtomicUsize::new(0),
             files: FileDigests::read(self.store, request.context.as_deref(), self.now),
-            imported: ImportedCache::read(&request.cache_from, self.events),
+            imported: ImportedCache::read(self, request),
             used: Mutex::default(),
+            downloads: Mutex::default(),
             of_context: graph
                 .vertices()
                 .iter()
@@ -150,17 +158,22 @@ impl Builder<'_> {
             None => last.unwrap_or(now),
         });
         state.config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        let records: Vec<String> = taken(&solver.used).into_iter().collect();
+        if request.inline_cache {
+            self.keep_inside(&mut state.config, &records);
+        }
         let (descriptor, id) = self
             .write_image(&state.config, &layers, request)
             .map_err(BuildError::io("writing the image"))?;
+        provenance.steps = provenance_steps::told(graph.vertices(), &results);
+        provenance.ended(taken(&solver.downloads), begun.elapsed(), request.epoch);
         Ok(Built {
             descriptor,
             id,
             steps: (graph.vertices().len(), solver.cached.load(Ordering::Relaxed)),
             notes,
-            records: std::mem::take(&mut *solver.used.lock().unwrap_or_else(PoisonError::into_inner))
-                .into_iter()
-                .collect(),
+            records,
+            provenance,
         })
     }
 
@@ -267,6 +280,12 @@ impl Solver<'_> {
             self.use_key(key);
         }
         found
+    }
+
+    /// Notes what a step fetched.
+    pub(super) fn downloaded(&self, material: Material) {
+        let mut all = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(material);
     }
 
     /// A record that this build rests on.
@@ -399,7 +418,7 @@ impl Solver<'_> {
                 Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                     return Err(BuildError::fault(
                         vertex.op.span,
-                        format!("{path} cannot be made: {error}"),
+                        format!("mkdir {path}: not a directory: {error}"),
                     ));
                 }
                 other => other.map_err(doing())?,
@@ -407,13 +426,13 @@ impl Solver<'_> {
             let mut entries = BTreeMap::new();
             match item {
                 Some(item) if !item.meta.is_dir() => {
-                    let text = format!("{path} cannot be made: it is no folder");
+                    let text = format!("mkdir {path}: not a directory");
                     return Err(BuildError::fault(vertex.op.span, text));
                 }
                 Some(_) => {}
                 None => {
                     let ids = owner_of_folder(user, &tree).map_err(|message| {
-                        let text = format!("{path} cannot be made for {user}: {message} in this stage");
+                        let text = format!("mkdir {path} for {user}: {message} in this stage");
                         Fault::new(vertex.op.span, text).help(
                             "nothing knows names in an empty stage: give USER numbers, such as 1000:1000",
                         )
@@ -446,7 +465,15 @@ impl Solver<'_> {
                         )
                     })?,
                 }),
-                None => Ok(Tree::Layers(Vec::new())),
+                None => {
+                    let doing = || BuildError::io("making an empty context");
+                    let root = self.scratch("context").map_err(doing())?;
+                    fs::create_dir(&root).map_err(doing())?;
+                    Ok(Tree::Folder {
+                        root,
+                        ignored: none,
+                    })
+                }
             },
         }
     }
@@ -488,6 +515,11 @@ impl Solver<'_> {
         fs::create_dir_all(&self.scratch.folder)?;
         Ok(self.scratch.folder.join(format!("{what}-{}", self.next())))
     }
+}
+
+/// All that was noted.
+fn taken<T>(noted: &Mutex<BTreeSet<T>>) -> BTreeSet<T> {
+    std::mem::take(&mut *noted.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Whose a folder of `WORKDIR` is: the user's, where the stage tells who that is.

@@ -3,6 +3,7 @@
 mod delivery;
 mod inputs;
 
+use delivery::Delivery;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -17,12 +18,15 @@ use coil_oci::Reference;
 use coil_registry::Registries;
 use coil_sys::{file, terminal};
 
+use crate::build_attestations;
 use crate::build_call::{self, Method};
 use crate::build_context::{self, Context, Sources};
 use crate::build_debug::Shells;
 use crate::build_flags::{self, Place};
+use crate::build_limits::LimitsOfSteps;
 use crate::build_more_flags::MoreFlags;
 use crate::build_progress::{BuildLog, Form};
+use crate::commands::builder::check_builder;
 use crate::host_view;
 use crate::output;
 use crate::packing;
@@ -57,7 +61,7 @@ pub struct Build {
     /// Let steps use the keys of an agent: default, ID=SOCKET or ID=KEY_FILE
     #[arg(long = "ssh", value_name = "AGENT")]
     ssh: Vec<String>,
-    /// One more context: NAME=FOLDER, NAME=docker-image://IMAGE, or NAME=ADDRESS of a tar or git repository
+    /// One more context: NAME=FOLDER, NAME=docker-image://IMAGE, NAME=oci-layout://FOLDER[:TAG], or NAME=ADDRESS of a tar or git repository
     #[arg(long = "build-context", value_name = "NAME=VALUE")]
     contexts: Vec<String>,
     /// The image's platforms, such as linux/amd64,linux/arm64
@@ -119,6 +123,8 @@ pub struct Build {
     call: Option<String>,
     #[command(flatten)]
     more: MoreFlags,
+    #[command(flatten)]
+    limits: LimitsOfSteps,
     /// Never use the network, but in steps
     #[arg(long)]
     offline: bool,
@@ -133,6 +139,7 @@ enum ProgressForm {
     Json,
     Rawjson,
     Quiet,
+    None,
 }
 
 /// What came of looking at the Dockerfile.
@@ -147,6 +154,9 @@ impl Build {
     /// Builds and says what came of it.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let engine = settings.engine()?;
+        check_builder(self.more.builder(), settings)?;
+        let more = self.more.read()?;
+        let told_of_metadata = build_attestations::of_metadata(settings.environment())?;
         let destinations = self.destinations()?;
         let places: Vec<Place> = destinations.iter().map(|one| one.place.clone()).collect();
         let mut names: Vec<Reference> = Vec::new();
@@ -197,13 +207,12 @@ impl Build {
                 .any(|arg| arg == "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"),
         };
         let context = build_context::find(&sources, &self.context, self.file.as_deref())?;
-        let more = self.more.read()?;
         let mut request = self.request(settings, &context)?;
         request.secrets = secrets;
         request.agents.clone_from(&agents.sockets);
         self.complete(&mut request, &more, &destinations);
         // Unpacked ones are there as long as this is held.
-        let _unpacked = self.take_contexts(&mut request, &sources)?;
+        let _unpacked = self.take_contexts(&mut request, &engine, &sources)?;
         let shells = Shells::new(&engine, &signals, sweep, &log);
         let access = RegistryAccess::read(settings.environment());
         let registries = Registries::new(&fetcher, access.settings, &access.credentials);
@@ -241,6 +250,7 @@ impl Build {
                 .collect(),
             keep: places.iter().any(|place| matches!(place, Place::Store)),
             index_annotations: more.index_annotations,
+            attestations: more.attestations,
         };
         let requests: Vec<BuildRequest> = self
             .arches(settings)?
@@ -262,13 +272,23 @@ impl Build {
             log.end();
             self.image_failure(&error, &context)
         })?;
-        self.deliver(&builder, &built, &places, &names, request.epoch, form)?;
-        for folder in &more.cache_to {
+        let delivery = Delivery {
+            builder: &builder,
+            requests: &requests,
+            target: &target,
+            told_of_metadata,
+        };
+        self.deliver(&delivery, &built, &places, form)?;
+        for folder in &more.cache_to.folders {
             builder
                 .write_cache(&built.images, folder)
                 .map_err(|error| Failure::of(&error).maybe_help(error.help()))?;
         }
         log.end();
+        let notes = [&more.cache_from.notes, &more.cache_to.notes];
+        for note in notes.into_iter().flatten() {
+            output::error_line(&format!("note: {note}"));
+        }
         if matches!(form, Form::Plain | Form::Live { .. }) {
             build_call::tell(&checked);
         }
@@ -363,7 +383,7 @@ impl Build {
                 Failure::new(format!(
                     "BUILDKIT_PROGRESS is `{text}`, which is no form of progress"
                 ))
-                .help("it is auto, tty, plain, json, rawjson or quiet")
+                .help("it is auto, tty, plain, json, rawjson, quiet or none")
                 .code(125)
             })?,
             (None, None) => ProgressForm::Auto,
@@ -383,6 +403,7 @@ impl Build {
             ProgressForm::Json => Form::Json,
             ProgressForm::Rawjson => Form::RawJson,
             ProgressForm::Quiet => Form::Quiet,
+            ProgressForm::None => Form::Silent,
         })
     }
 }

@@ -1,5 +1,8 @@
 //! `coil builder` and `coil buildx`: building, and what builds keep, by the names that Docker groups them under.
 
+mod absent_verbs;
+mod instances;
+
 use coil_engine::quantity::bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +26,12 @@ use crate::{confirmation, moment, output, prune_flags};
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub struct Group {
+    /// A builder's name: each is coil on this machine
+    #[arg(long, value_name = "NAME", hide = true)]
+    builder: Option<String>,
+    /// Say more
+    #[arg(short = 'D', long, hide = true)]
+    debug: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -37,15 +46,36 @@ enum Verb {
     Du(Du),
     /// Remove what builds and packs keep for the next ones
     Prune(Prune),
+    #[command(flatten)]
+    Instances(instances::Instances),
+    #[command(flatten)]
+    Absent(absent_verbs::AbsentVerbs),
 }
 
 impl Group {
-    /// The command that is meant.
-    pub fn command(self) -> Command {
+    /// Does what is meant.
+    pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
+        let named = self.builder;
+        let named = named.as_deref();
+        let checked = |own: &Option<String>| match (own, named) {
+            (None, Some(_)) => check_builder(named, settings),
+            _ => Ok(()),
+        };
         match self.verb {
-            Verb::Build(build) => Command::Build(build),
-            Verb::Du(du) => Command::CacheUsage(du),
-            Verb::Prune(prune) => Command::CachePrune(prune),
+            Verb::Build(build) => {
+                checked(&None)?;
+                super::run(Command::Build(build), settings)
+            }
+            Verb::Du(du) => {
+                checked(&du.builder)?;
+                du.run(settings)
+            }
+            Verb::Prune(prune) => {
+                checked(&prune.builder)?;
+                prune.run(settings)
+            }
+            Verb::Instances(instances) => instances.run(named, settings),
+            Verb::Absent(absent) => Err(absent.refusal()),
         }
     }
 }
@@ -243,19 +273,18 @@ fn show_at_length(item: &CacheItem, now: Duration) {
     output::line("");
 }
 
-/// Another builder than coil's own is refused.
-fn check_builder(name: Option<&str>) -> Result<(), Failure> {
-    match name {
-        None | Some("" | "default") => Ok(()),
-        Some(name) => Err(Failure::new(format!("no builder \"{name}\" found"))
-            .help("leave --builder out: coil builds on this machine")),
-    }
+/// A builder that nobody has named is refused: all that have a name are coil itself.
+///
+/// # Errors
+/// With Docker's words.
+pub fn check_builder(name: Option<&str>, settings: &Settings) -> Result<(), Failure> {
+    instances::chosen(name, settings, settings.engine()?.store()).map(drop)
 }
 
 impl Du {
     /// Lists it and adds it up.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
-        check_builder(self.builder.as_deref())?;
+        check_builder(self.builder.as_deref(), settings)?;
         let format = Format::parse(self.format.as_deref())?;
         let filters = CacheFilters::read(&self.filters)?;
         let usage = settings.engine()?.store().cache_usage()?;
@@ -340,7 +369,7 @@ fn size(flag: &str, text: Option<&String>) -> Result<Option<u64>, Failure> {
 impl Prune {
     /// Removes it, what was used longest ago first.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
-        check_builder(self.builder.as_deref())?;
+        check_builder(self.builder.as_deref(), settings)?;
         let filters = CacheFilters::read(&self.filters)?;
         let limits = CacheLimits {
             reserved: size("reserved-space", self.reserved_space.as_ref())?.unwrap_or(0),

@@ -86,13 +86,12 @@ fn what_is_annotated_is_in_the_manifest_and_what_cannot_be_done_is_refused_by_na
         &["--push"][..],
         &["-o", "type=registry"],
         &["-o", "type=image,push=true"],
-        &["--cache-to", "type=gha"],
-        &["--cache-from", "user/app:cache"],
-        &["--provenance=max"],
-        &["--sbom=true"],
-        &["--attest", "type=sbom"],
-        &["--allow", "device"],
-        &["--cgroup-parent", "x"],
+        &["--cache-to", "type=s3,bucket=b"],
+        &["--cache-to", "type=registry,ref=user/app"],
+        &["--cache-to", "user/app:cache"],
+        &["--cache-from", "type=other"],
+        &["--attest", "type=other"],
+        &["--allow", "all"],
         &["--annotation", "index-descriptor:a=b"],
         &["--call", "something"],
     ] {
@@ -120,6 +119,78 @@ fn what_is_annotated_is_in_the_manifest_and_what_cannot_be_done_is_refused_by_na
         .arg(&folder)
         .run()
         .success();
+}
+
+#[test]
+fn a_cache_in_an_image_is_found_on_another_machine() {
+    let first = fresh();
+    let folder = first.project(
+        "inside",
+        &[
+            ("Dockerfile", "FROM scratch\nCOPY x /x\nWORKDIR /w\nCOPY y y\n"),
+            ("x", "1"),
+            ("y", "2"),
+        ],
+    );
+    let archive = first.path().join("inside.tar");
+    let build = |flags: &[&str], name: &str| {
+        let words = ["build", "-q", "-t", name];
+        first.coil(words).args(flags).arg(&folder).run().success();
+    };
+    build(&["--cache-to", "type=inline"], "inside:1");
+    build(&["--build-arg", "BUILDKIT_INLINE_CACHE=1"], "inside:2");
+    build(&[], "inside:3");
+    let id = |name: &str| {
+        let told = first.coil(["inspect", "-f", "{{.Id}}", name]).run().success();
+        told.word().to_owned()
+    };
+    assert_eq!(id("inside:1"), id("inside:2"));
+    assert_ne!(id("inside:1"), id("inside:3"));
+    first
+        .coil(["save", "inside:1", "inside:3", "-o"])
+        .arg(&archive)
+        .run()
+        .success();
+    let second = fresh();
+    second.coil(["load", "-q", "-i"]).arg(&archive).run().success();
+    fs::write(folder.join("y"), "3").expect("files can be written");
+    let again = |from: &str| {
+        let built = second
+            .coil(["build", "--progress", "plain", "--cache-from", from])
+            .arg(&folder)
+            .run()
+            .success();
+        let log = built.stderr().to_owned();
+        (log.matches(" CACHED").count(), log)
+    };
+    // None of it fails a build: a cache only makes it faster.
+    let (found, log) = again("inside:3");
+    assert!(
+        found == 0 && log.contains("inside:3: it holds none of coil's"),
+        "{log}"
+    );
+    second.coil(["builder", "prune", "-af"]).run().success();
+    let (found, log) = again("type=registry,ref=inside:1");
+    assert_eq!(found, 2, "{log}");
+    for (from, note) in [
+        ("gone:1", "no cache is read from gone:1: it is not here"),
+        ("type=gha,scope=main", "no cache is read from GitHub's cache"),
+        ("type=s3,region=eu,bucket=b", "no cache is read from S3"),
+        ("type=azblob,name=x", "no cache is read from Azure's blobs"),
+    ] {
+        let (_, log) = again(from);
+        assert!(log.contains(note), "{from}: {log}");
+    }
+    let kept = second
+        .coil(["build", "-q", "--cache-to", "type=gha,mode=max"])
+        .arg(&folder)
+        .run()
+        .success();
+    assert!(
+        kept.stderr().contains("no cache is written to GitHub's cache"),
+        "{}",
+        kept.stderr()
+    );
 }
 
 #[test]

@@ -63,10 +63,25 @@ pub(super) fn check(file: &Dockerfile, around: &Surroundings<'_>, found: &mut Ve
             .rposition(|other| other.name.is_some() && other.name == Some(base.to_lowercase()));
         let mut known = match earlier {
             Some(earlier) => stages[earlier].clone(),
-            None => Known {
-                names: base_names(&base, around),
-                has_workdir: false,
-            },
+            None => {
+                // A stage that names its platform means it.
+                let foreign = match stage.platform {
+                    None => (around.foreign_base)(&base),
+                    Some(_) => None,
+                };
+                if let Some((has, wanted)) = foreign {
+                    found.push(Warning::new(
+                        stage.span,
+                        "InvalidBaseImagePlatform",
+                        format!("the image {base} is for {has}, and this build is for {wanted}"),
+                        format!("pull it for that platform (`coil pull --platform {wanted} {base}`), or build for {has} with --platform"),
+                    ));
+                }
+                Known {
+                    names: base_names(&base, around),
+                    has_workdir: false,
+                }
+            }
         };
         instructions(stage, &lexer, &globals, &mut known, found);
         stages.push(known);

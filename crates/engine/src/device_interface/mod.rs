@@ -11,6 +11,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use coil_build::executor::StepDevice;
 use coil_runtime::spec::{ContainerSpec, DeviceNode, DeviceRule, Hook, Mount, MountKind};
 
 pub use gpus::{GpuRequest, parse_gpus};
@@ -160,6 +161,42 @@ impl Library {
             all.push(edits);
         }
         all.into_iter().try_for_each(|edits| apply(edits, spec))
+    }
+}
+
+impl Library {
+    /// Gives a build's step its devices: by name, all of a kind with `*`, the first of a kind that is named alone. What is
+    /// not there and not required is left out.
+    pub(crate) fn give_step(&self, devices: &[StepDevice], spec: &mut ContainerSpec) -> Result<(), RunError> {
+        let mut names = Vec::new();
+        for device in devices {
+            let (kind, wanted) = match device.name.split_once('=') {
+                Some((kind, name)) => (kind, Some(name)),
+                None => (device.name.as_str(), None),
+            };
+            let of_kind = self.files.iter().filter(|file| file.content.kind == kind);
+            let mut known: Vec<String> = of_kind
+                .flat_map(|file| &file.content.devices)
+                .map(|known| format!("{kind}={}", known.name))
+                .collect();
+            known.sort();
+            known.dedup();
+            let found: Vec<String> = match wanted {
+                Some("*") => known,
+                None => known.into_iter().take(1).collect(),
+                Some(_) => known.into_iter().filter(|name| *name == device.name).collect(),
+            };
+            if found.is_empty() && device.required {
+                return Err(self.unknown(&device.name, kind));
+            }
+            names.extend(
+                found
+                    .into_iter()
+                    .filter(|name| !names.contains(name))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        self.give(&names, spec)
     }
 }
 

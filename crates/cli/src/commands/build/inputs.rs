@@ -6,7 +6,9 @@ use std::path::Path;
 
 use coil_build::dockerfile::{BuildRequest, FileTimes, Git, NamedContext};
 use coil_build::executor::StepNetwork;
-use coil_oci::{Arch, Platform};
+use coil_engine::Engine;
+use coil_engine::layout_folder::LayoutChoice;
+use coil_oci::{Arch, Digest, Platform};
 
 use super::Build;
 use crate::build_context::{Context, Sources, Unpacked};
@@ -63,6 +65,7 @@ impl Build {
             labels,
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
+        let (limits, group) = self.limits.read()?;
             arch: Arch::host(),
             annotations: BTreeMap::new(),
             cache_from: Vec::new(),
@@ -77,7 +80,11 @@ impl Build {
                     return Err(Failure::new(format!(
                         "network mode \"{other}\" not supported by coil build"
                     ))
+            cache_images: Vec::new(),
+            inline_cache: false,
                     .help("it is default, host or none")
+            devices: Vec::new(),
+            source: context.source.clone(),
                     .code(125));
                 }
             },
@@ -94,7 +101,13 @@ impl Build {
         request.annotations.clone_from(&more.annotations);
         let own = destinations.iter().flat_map(|one| one.annotations.clone());
         request.annotations.extend(own);
-        request.cache_from.clone_from(&more.cache_from);
+            limits,
+            group,
+        request.cache_from.clone_from(&more.cache_from.folders);
+        request.cache_images.clone_from(&more.cache_from.images);
+        let asked = request.args.get("BUILDKIT_INLINE_CACHE").map(String::as_str);
+        request.inline_cache = more.cache_to.inline || matches!(asked, Some("1" | "true"));
+        request.devices.clone_from(&more.devices);
         request.insecure = more.insecure;
         request.times = match destinations.iter().any(|one| one.rewrites_times) {
             _ if self.reproducible => FileTimes::Settled,
@@ -111,13 +124,14 @@ impl Build {
     ) -> Result<Vec<Unpacked>, Failure> {
         let mut unpacked = Vec::new();
         for text in &self.contexts {
-            let (name, found, folder) = named_context(text, sources)?;
+            let (name, found, folder) = named_context(text, engine, sources)?;
             request.contexts.insert(name, found);
             unpacked.extend(folder);
         }
         Ok(unpacked)
     }
 
+        engine: &Engine,
     /// Git, where it is installed and the network may be used.
     pub(super) fn git(
         &self,
@@ -181,16 +195,41 @@ fn named_context(
 ) -> Result<(String, NamedContext, Option<Unpacked>), Failure> {
     let bad = |why: String| {
         Failure::new(format!("invalid context `{text}`: {why}"))
-            .help("give --build-context NAME=FOLDER, NAME=docker-image://IMAGE, or NAME=ADDRESS of a tar or git repository")
+            .help("give --build-context NAME=FOLDER, NAME=docker-image://IMAGE, NAME=oci-layout://FOLDER, or NAME=ADDRESS of a tar or git repository")
             .code(125)
     };
     let (name, value) = text.split_once('=').ok_or_else(|| bad("it has no `=`".into()))?;
     let name = name.to_lowercase();
+/// `PATH`, `PATH:TAG` or `PATH@DIGEST` of an OCI layout.
+fn layout(place: &str) -> Result<(&str, LayoutChoice), String> {
+    if let Some((path, digest)) = place.rsplit_once('@') {
+        let digest = Digest::parse(digest).map_err(|error| error.to_string())?;
+        return Ok((path, LayoutChoice::Digest(digest)));
+    }
+    match place.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => Ok((path, LayoutChoice::Tag(tag.to_owned()))),
+        _ => Ok((place, LayoutChoice::Tag("latest".into()))),
+    }
+}
+
     if let Some(image) = value.strip_prefix("docker-image://") {
         return Ok((name, NamedContext::Image(image.to_owned()), None));
+    engine: &Engine,
     }
-    if let Some(("oci-layout" | "target", _)) = value.split_once("://").or_else(|| value.split_once(':')) {
-        return Err(bad(format!("{value} cannot be honoured")));
+    if let Some(place) = value.strip_prefix("oci-layout://") {
+        let (path, choice) = layout(place).map_err(bad)?;
+        let descriptor = engine
+            .keep_layout_image(Path::new(path), &choice)
+            .map_err(|error| {
+                Failure::of(&error)
+                    .help("give oci-layout://FOLDER, with :TAG or @DIGEST where it holds several images")
+            })?;
+        return Ok((name, NamedContext::Kept(value.to_owned(), descriptor), None));
+    }
+    if let Some(stage) = value.strip_prefix("target:") {
+        return Err(bad(format!(
+            "target:{stage} is a word of bake files, and cannot be honoured"
+        )));
     }
     let (folder, unpacked) = sources.named(value)?;
     let folder = fs::canonicalize(folder).map_err(|error| bad(format!("{value}: {error}")))?;
