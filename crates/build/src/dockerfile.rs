@@ -153,6 +153,8 @@ pub struct HostView {
     pub env: Vec<(String, String)>,
     /// Files.
     pub binds: Vec<StepBind>,
+    /// The index that pip asks, where coil may answer for it; none where the steps' pip is on its own.
+    pub index: Option<StepIndex>,
 }
 
 /// What a build works with.

@@ -27,6 +27,7 @@ mod library_check;
 mod library_layers;
 mod lock_file;
 mod pack;
+pub mod package_front;
 mod package_layers;
 mod planning;
 mod platform_layers;
@@ -45,6 +46,7 @@ mod source_build_source;
 mod source_build_trees;
 pub mod stand_in;
 mod system_components;
+mod wheel_binaries;
 
 pub use coil_plan::LayerKind;
 pub use coil_sbom::Format as BillFormat;

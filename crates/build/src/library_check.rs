@@ -5,26 +5,13 @@
 //! and what only looks as if it were missing must not be told. `docs/design/libraries.md` says what is an error and what is not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Write;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use coil_elf::{Elf, ElfError, FileSource, Machine};
+use coil_elf::{Elf, Machine};
 use coil_oci::Arch;
-use coil_store::Store;
-use coil_wheel::archive::{Archive, Inflater};
-use coil_wheel::download::FetchedWheel;
-use coil_wheel::facts;
-use coil_wheel::layer::{LayerError, LayerFault, WheelFile};
 use serde::{Deserialize, Serialize};
 
 use crate::error::PackError;
 
-/// Records of wheels' binary files.
-const KIND: &str = "wheel-libraries-v1";
-/// A larger file is put on the disk to be read, not into memory.
-const LARGE: u64 = 64 << 20;
 /// What comes from the host's drivers, or with the interpreter; and what has another name in each system.
 const NOT_LOOKED_FOR: [&str; 8] = [
     "libcuda.so",
@@ -53,7 +40,7 @@ pub(crate) struct BinaryFile {
 }
 
 impl BinaryFile {
-    fn new(entry: &str, elf: Elf) -> BinaryFile {
+    pub(crate) fn new(entry: &str, elf: Elf) -> BinaryFile {
         BinaryFile {
             entry: entry.to_owned(),
             machine: elf.machine,
@@ -103,133 +90,6 @@ pub(crate) struct Missing {
     pub(crate) title: String,
     /// The libraries, with the first file that needs each.
     pub(crate) libraries: BTreeMap<String, String>,
-}
-
-/// Reads the binary files of all wheels, or takes them from the cache.
-pub(crate) fn read_all(
-    store: &Store,
-    wheels: &[FetchedWheel],
-    threads: usize,
-) -> Result<Vec<WheelBinaries>, PackError> {
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, wheels.len().max(1)) {
-            scope.spawn(|| {
-                while let Some(wheel) = wheels.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let read = read_one(store, wheel);
-                    let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    done.push((wheel.filename.clone(), read));
-                }
-            });
-        }
-    });
-    let mut done = done
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    done.sort_by(|a, b| a.0.cmp(&b.0));
-    done.into_iter()
-        .map(|(_, read)| read.map_err(|error| PackError::Layer(Box::new(error))))
-        .collect()
-}
-
-fn read_one(store: &Store, fetched: &FetchedWheel) -> Result<WheelBinaries, LayerError> {
-    let wheel = WheelFile {
-        path: fetched.path.clone(),
-        filename: fetched.filename.clone(),
-        sha256: fetched.sha256.clone(),
-        direct_url: None,
-    };
-    let mut parts = fetched.filename.split('-');
-    let title = format!(
-        "{} {}",
-        parts.next().unwrap_or_default(),
-        parts.next().unwrap_or_default()
-    );
-    let facts = facts::facts(store, &wheel)?;
-    let modules = facts.modules;
-    let key = fetched.sha256.hex();
-    let known = store.cache_get(KIND, key);
-    if let Some(files) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-        return Ok(WheelBinaries {
-            title,
-            files,
-            modules,
-        });
-    }
-    let mut files = Vec::new();
-    if !facts.elf.is_empty() {
-        let fail = |source| LayerError {
-            wheel: Some(wheel.filename.clone()),
-            fault: LayerFault::Archive(source),
-        };
-        let archive = Archive::open(&wheel.path).map_err(fail)?;
-        let mut inflater = Inflater::new();
-        for name in &facts.elf {
-            let Some(entry) = archive.find(name) else { continue };
-            let mut copy = Copy::new(store, entry.size);
-            archive
-                .stream(entry, &mut inflater, &mut |_, plain| {
-                    copy.write(plain);
-                    Ok(())
-                })
-                .map_err(fail)?;
-            // A file that is damaged, or can't be put on the disk, is not judged.
-            if let Ok(elf) = copy.read() {
-                files.push(BinaryFile::new(name, elf));
-            }
-        }
-    }
-    if let Ok(record) = serde_json::to_vec(&files) {
-        // Without the record the files are only read again.
-        let _ = store.cache_put(KIND, key, &record);
-    }
-    Ok(WheelBinaries {
-        title,
-        files,
-        modules,
-    })
-}
-
-/// A file's bytes while they are looked at.
-enum Copy {
-    Memory(Vec<u8>),
-    Disk(Option<File>),
-}
-
-impl Copy {
-    fn new(store: &Store, size: u64) -> Copy {
-        if size <= LARGE {
-            return Copy::Memory(Vec::with_capacity(usize::try_from(size).unwrap_or(0)));
-        }
-        let file = store.temp_path().and_then(|path| {
-            let mut options = File::options();
-            let file = options.read(true).write(true).create_new(true).open(&path)?;
-            // It goes away with whoever holds it.
-            fs::remove_file(&path)?;
-            Ok(file)
-        });
-        Copy::Disk(file.ok())
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        match self {
-            Copy::Memory(all) => all.extend_from_slice(bytes),
-            Copy::Disk(file) => {
-                if file.as_mut().is_some_and(|file| file.write_all(bytes).is_err()) {
-                    *file = None;
-                }
-            }
-        }
-    }
-
-    fn read(self) -> Result<Elf, ElfError> {
-        match self {
-            Copy::Memory(bytes) => coil_elf::read(&mut bytes.as_slice()),
-            Copy::Disk(Some(file)) => coil_elf::read(&mut FileSource::new(file).map_err(ElfError::Disk)?),
-            Copy::Disk(None) => Err(ElfError::Damaged("it could not be kept")),
-        }
-    }
 }
 
 /// What no library from elsewhere can mend: wheels for another processor or a newer glibc.

@@ -3,22 +3,50 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use coil_debian::{AdditionLayer, Archive, Installed, InstalledPackage, PinnedAddition};
+use coil_debian::{
+    AdditionLayer, Archive, Installed, InstalledPackage, LINKER_FOLDERS, Linked, PinnedAddition,
+};
 use coil_oci::Digest;
 use coil_plan::LayerKind;
 use coil_python::Libc;
+use coil_store::Store;
 use coil_wheel::download::FetchedWheel;
 
 use crate::base::Base;
 use crate::error::PackError;
+use crate::image_tree::{ImageTree, Node};
 use crate::layer_writer::Layer;
-use crate::library_check::{Below, Missing, check_machine, missing, read_all, tell};
+use crate::library_check::{Below, Missing, check_machine, missing, tell};
 use crate::lock_file::LockFile;
 use crate::planning::PlannedLayer;
 use crate::request::{PackRequest, Packer};
+use crate::wheel_binaries::BinaryReader;
 
 /// How often what was added is looked at again: a package's own needs come with it, so once is nearly always enough.
 const ROUNDS: usize = 4;
+
+/// More than a linker's cache has.
+const LONGEST_CACHE: u64 = 64 << 20;
+
+/// What the linker has in a base that is unpacked.
+fn linked<'a>(store: &Store, layers: impl Iterator<Item = &'a Digest>) -> Option<Linked> {
+    let trees = layers.map(|diff_id| store.whole_snapshot(diff_id));
+    let tree = ImageTree::new(trees.collect::<Option<_>>()?);
+    let mut linked = Linked {
+        files: BTreeSet::new(),
+        cache: tree.read("/etc/ld.so.cache", LONGEST_CACHE),
+    };
+    for above in ["", "usr", "local", "usr/local"] {
+        for folder in LINKER_FOLDERS {
+            for (name, node) in tree.list(&format!("/{above}/{folder}")).ok()? {
+                if name.contains(".so") && !matches!(node, Node::Folder(_)) {
+                    linked.files.insert(name);
+                }
+            }
+        }
+    }
+    Some(linked)
+}
 
 /// What came of it.
 #[derive(Debug, Clone, Default)]
@@ -38,10 +66,10 @@ impl Packer<'_> {
         request: &PackRequest,
         archive: &Archive,
         base: &Base,
-        wheels: &[FetchedWheel],
+        (wheels, reader): (&[FetchedWheel], &BinaryReader<'_>),
         lock: &Mutex<&mut LockFile>,
     ) -> Result<Libraries, PackError> {
-        let binaries = read_all(self.store, wheels, self.threads)?;
+        let binaries = reader.read_all(wheels, self.threads)?;
         let mut notes = Vec::new();
         let glibc = match base.libc {
             Libc::Glibc(major, minor) => Some((major, minor)),
@@ -61,7 +89,9 @@ impl Packer<'_> {
         if has_binaries {
             check_machine(&binaries, &below, &mut notes)?;
             below.libraries = archive
-                .libraries_below(&layers)
+                .libraries_below(&layers, || {
+                    linked(self.store, base.layers.iter().map(|layer| &layer.layer.diff_id))
+                })
                 .map_err(PackError::disk("reading the base"))?;
         }
         let installed = installed_of(base);
@@ -241,5 +271,67 @@ fn planned(layer: AdditionLayer) -> PlannedLayer {
             .iter()
             .map(|package| format!("{} {}", package.name, package.version))
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coil_fetch::{FetchSettings, Fetcher};
+    use coil_oci::tar::Entry;
+    use coil_oci::{Descriptor, media_type};
+    use coil_store::{Ownership, StoreOptions};
+
+    use super::*;
+    use crate::layer_writer::LayerWriter;
+
+    #[test]
+    fn unpacked_layers_and_their_blobs_tell_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(StoreOptions {
+            root: folder.path().join("store"),
+            downloads: None,
+            boot_id: "test".into(),
+        });
+        let layer = |entries: &[Entry]| {
+            let mut writer = LayerWriter::new(&store).unwrap();
+            for entry in entries {
+                match entry.path.contains(".so") {
+                    true => writer.file(entry, b"").unwrap(),
+                    false => writer.entry(entry).unwrap(),
+                }
+            }
+            writer.finish().unwrap()
+        };
+        let library = |path: &str| Entry::file(path, 0, 0o644, 0);
+        let layers = [
+            layer(&[
+                Entry::symlink("lib", "usr/lib", 0),
+                library("usr/lib/libold.so.1"),
+                library("usr/lib/x86_64-linux-gnu/libc.so.6"),
+                Entry::symlink("usr/lib/x86_64-linux-gnu/libx.so", "libx.so.1", 0),
+                library("opt/libelsewhere.so.1"),
+            ]),
+            layer(&[
+                library("usr/lib/.wh.libold.so.1"),
+                library("usr/local/lib/libown.so"),
+                Entry::directory("usr/lib/x.so.d", 0),
+            ]),
+        ];
+        let digests: Vec<Digest> = layers.iter().map(|layer| layer.digest.clone()).collect();
+        let ids = || layers.iter().map(|layer| &layer.diff_id);
+        assert_eq!(linked(&store, ids()), None, "nothing is unpacked yet");
+        let fetcher = Fetcher::new(FetchSettings::default());
+        let archive = Archive::new(fetcher, store.clone(), coil_debian::SourcesConfig::default());
+        let from_blobs = archive.libraries_below(&digests, || None).unwrap();
+        for layer in &layers {
+            let blob = Descriptor::new(media_type::LAYER_GZIP, layer.digest.clone(), layer.size);
+            store
+                .ensure_snapshot(&layer.diff_id, &blob, Ownership::Unpacker)
+                .unwrap();
+        }
+        let names: Vec<String> = from_blobs.into_iter().collect();
+        assert_eq!(names, ["libc.so.6", "libown.so", "libx.so"]);
+        let unpacked: Vec<String> = linked(&store, ids()).unwrap().files.into_iter().collect();
+        assert_eq!(unpacked, names);
     }
 }

@@ -13,7 +13,7 @@ use coil_wheel::environment::Environment;
 use coil_wheel::filename::DistributionName;
 use coil_wheel::grouping;
 use coil_wheel::index::{FileHash, IndexClient};
-use coil_wheel::layer::{LayerBlob, LayerOptions, WheelFile, build_layers};
+use coil_wheel::layer::{LayerBlob, LayerOptions, WheelFile, build_layers_before};
 use serde_json::json;
 
 use crate::base::Base;
@@ -23,6 +23,7 @@ use crate::hash_pins;
 use crate::layer_writer::Layer;
 use crate::planning::PlannedLayer;
 use crate::request::Packer;
+use crate::wheel_binaries::BinaryReader;
 
 const CONNECTIONS: usize = 8;
 
@@ -174,8 +175,8 @@ impl Packer<'_> {
         fetched: &[FetchedWheel],
         base: &Base,
         environment: &Environment,
-        epoch: u64,
-        direct_urls: &BTreeMap<String, String>,
+        (epoch, direct_urls): (u64, &BTreeMap<String, String>),
+        reader: &BinaryReader<'_>,
     ) -> Result<Vec<LayerBlob>, PackError> {
         let sizes: Vec<(String, u64)> = fetched
             .iter()
@@ -205,7 +206,7 @@ impl Packer<'_> {
                 epoch,
                 threads: self.threads,
             };
-            build_layers(self.store, &groups, &options, self.progress)
+            build_layers_before(self.store, &groups, &options, self.progress, reader)
                 .map_err(|error| PackError::Layer(Box::new(error)))
         };
         match &base.compiler {

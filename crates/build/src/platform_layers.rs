@@ -25,6 +25,7 @@ use crate::planning::{PlannedLayer, PlannedPlatform};
 use crate::request::{PackRequest, Packer};
 use crate::solver::solve;
 use crate::source_build::BuildSettings;
+use crate::wheel_binaries::BinaryReader;
 
 /// What a platform's layers are made of, known before any is made.
 pub(crate) struct PlatformParts<'a> {
@@ -130,6 +131,7 @@ impl Packer<'_> {
             BaseSource::Image(base) => (base.environment(), base.has_environment),
         };
         let shared = Mutex::new(&mut *lock);
+        let reader = BinaryReader::new(self.store);
         let results = solve(&graph, self.threads.max(2), |vertex, inputs: &[Made]| {
             let made = match &vertex.op {
                 PackOp::Base => {
@@ -145,7 +147,8 @@ impl Packer<'_> {
                 }
                 PackOp::Libraries => {
                     let wheels = wheels_of(inputs);
-                    Made::Libraries(self.libraries(request, archive, base_of(inputs)?, &wheels, &shared)?)
+                    let wheels = (&wheels[..], &reader);
+                    Made::Libraries(self.libraries(request, archive, base_of(inputs)?, wheels, &shared)?)
                 }
                 PackOp::Bytecode => match self.library_bytecode(base_of(inputs)?, request.epoch)? {
                     Some(layer) => Made::Layer(layer),
@@ -161,8 +164,8 @@ impl Packer<'_> {
                         &fetched,
                         base_of(inputs)?,
                         &environment,
-                        request.epoch,
-                        &urls,
+                        (request.epoch, &urls),
+                        &reader,
                     )?)
                 }
             };

@@ -14,6 +14,7 @@ use crate::layer_writer::Layer;
 use crate::source_build::Builder;
 use crate::source_build_failure::Reason;
 use crate::source_build_source::failure;
+use crate::wheel_binaries::BinaryReader;
 
 /// Debian's packages that every build has beside the base: compilers, and what any script takes for granted, which
 /// Debian counts as essential and a base for Python alone leaves out.
@@ -49,7 +50,14 @@ impl Builder<'_> {
             epoch,
         )?)?];
         if !wheels.is_empty() {
-            for layer in packer.package_layers(wheels, &self.base, &environment, epoch, &BTreeMap::new())? {
+            let reader = BinaryReader::new(packer.store);
+            for layer in packer.package_layers(
+                wheels,
+                &self.base,
+                &environment,
+                (epoch, &BTreeMap::new()),
+                &reader,
+            )? {
                 let blob = Descriptor::new(layer_type(packer.store, &layer.digest), layer.digest, layer.size);
                 trees.push(packer.store.ensure_snapshot(&layer.diff_id, &blob, ownership())?);
             }

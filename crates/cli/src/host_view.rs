@@ -6,6 +6,7 @@ use std::path::Path;
 
 use coil_build::dockerfile::HostView;
 use coil_build::executor::StepBind;
+use coil_build::package_front::StepIndex;
 
 use crate::pip_settings::PipSettings;
 use crate::settings::Settings;
@@ -62,6 +63,10 @@ pub fn host_view(settings: &Settings, private: &Path) -> HostView {
         .map(|index| index.url.as_str())
         .filter(|url| is_plain(url))
         .collect();
+    // An index with a login is the step's own business: it gets what `--secret` gives it.
+    if default.iter().all(|index| is_plain(&index.url)) && pip.index.no_index != Some(true) {
+        view.index = Some(StepIndex::at(default.first().map(|index| index.url.clone())));
+    }
     if !extra.is_empty() {
         set("PIP_EXTRA_INDEX_URL", extra.join(" "));
         set("UV_INDEX", extra.join(" "));

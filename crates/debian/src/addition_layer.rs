@@ -50,6 +50,18 @@ pub struct AdditionLayer {
     pub libraries: Vec<String>,
 }
 
+/// What the linker has in a stack of layers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Linked {
+    /// The names of the libraries in its own folders.
+    pub files: BTreeSet<String>,
+    /// Its cache.
+    pub cache: Option<Vec<u8>>,
+}
+
+/// The linker's own folders, those of every architecture.
+pub const LINKER_FOLDERS: [&str; 4] = ["lib", "lib64", "lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu"];
+
 impl Archive {
     /// Makes the layer of pinned packages above the layers of a base, or finds the one that was made before.
     ///
@@ -121,9 +133,15 @@ impl Archive {
 
     /// The libraries that the linker finds in layers, the lowest first: names of its cache, and of files in its own folders.
     ///
+    /// `unpacked` tells both where the layers are unpacked; else the blobs are read, which takes much longer.
+    ///
     /// # Errors
     /// When a layer can't be read.
-    pub fn libraries_below(&self, below: &[Digest]) -> std::io::Result<BTreeSet<String>> {
+    pub fn libraries_below(
+        &self,
+        below: &[Digest],
+        unpacked: impl FnOnce() -> Option<Linked>,
+    ) -> std::io::Result<BTreeSet<String>> {
         const NAMES: &str = "linker-names-v1";
         let key = below.iter().fold(String::new(), |all, layer| all + layer.hex());
         let key = Digest::of(key.as_bytes());
@@ -131,9 +149,16 @@ impl Archive {
         if let Some(names) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
             return Ok(names);
         }
-        let view = BaseView::read(&self.store, below)?;
-        let mut names: BTreeSet<String> = view.library_files().map(str::to_string).collect();
-        let cache = view.linker_cache().map(linker_cache::parse).unwrap_or_default();
+        let linked = match unpacked() {
+            Some(linked) => linked,
+            None => BaseView::read(&self.store, below)?.linked(),
+        };
+        let mut names = linked.files;
+        let cache = linked
+            .cache
+            .as_deref()
+            .map(linker_cache::parse)
+            .unwrap_or_default();
         names.extend(cache.into_iter().map(|library| library.name));
         if let Ok(record) = serde_json::to_vec(&names) {
             // Without the record the next time is slower, and nothing else.

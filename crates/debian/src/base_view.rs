@@ -9,6 +9,7 @@ use std::io::{self, BufReader, Read};
 use coil_oci::Digest;
 use coil_store::Store;
 
+use crate::addition_layer::{LINKER_FOLDERS, Linked};
 use crate::alternatives;
 
 const STATUS: &str = "var/lib/dpkg/status";
@@ -176,18 +177,19 @@ impl BaseView {
             .collect()
     }
 
-    /// The names of the libraries in the linker's own folders, whatever its cache says.
-    pub fn library_files(&self) -> impl Iterator<Item = &str> {
-        self.paths.iter().filter_map(|(path, found)| {
+    /// What the linker has: its cache, and the libraries in its own folders, whatever the cache says.
+    pub fn linked(&self) -> Linked {
+        let library = |(path, found): (&String, &Found)| {
             let (folder, name) = path.rsplit_once('/')?;
             let folder = folder.strip_prefix("usr/").unwrap_or(folder);
             let folder = folder.strip_prefix("local/").unwrap_or(folder);
-            let fits = matches!(
-                folder,
-                "lib" | "lib64" | "lib/x86_64-linux-gnu" | "lib/aarch64-linux-gnu"
-            );
-            (fits && name.contains(".so") && !matches!(found, Found::Folder(..))).then_some(name)
-        })
+            let fits = LINKER_FOLDERS.contains(&folder);
+            (fits && name.contains(".so") && !matches!(found, Found::Folder(..))).then(|| name.to_string())
+        };
+        Linked {
+            files: self.paths.iter().filter_map(library).collect(),
+            cache: self.linker_cache().map(<[u8]>::to_vec),
+        }
     }
 
     /// The record of a group of alternatives.

@@ -43,7 +43,7 @@ mod tree;
 mod version;
 
 pub use addition::PinnedAddition;
-pub use addition_layer::AdditionLayer;
+pub use addition_layer::{AdditionLayer, LINKER_FOLDERS, Linked};
 pub use archive::Archive;
 pub use arrivals::Arrivals;
 pub use assemble::{AssembleOptions, BaseLayer};

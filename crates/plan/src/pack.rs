@@ -69,8 +69,8 @@ pub enum PackOp {
     Fetch,
     /// Builds the wheels that nobody offers, in containers of its input, the base; makes no layer.
     Build,
-    /// Adds libraries to the base; its inputs are the base, the wheels, and the wheels that were built, where there are
-    /// any.
+    /// Adds libraries to the base; its inputs are the base, the wheels, the wheels that were built, where there are any, and
+    /// the packages, whose files were looked at while they were installed.
     Libraries,
     /// Installs packages into layers; its inputs are the base, which has the interpreter that compiles them, the wheels,
     /// and the wheels that were built, where there are any.
@@ -104,10 +104,11 @@ pub fn lower(plan: &PackPlan) -> Graph<PackOp> {
         let name = format!("builds of {}", plan.builds.join(", "));
         inputs.push(graph.add(name, PackOp::Build, &[base]));
     }
-    graph.add("libraries", PackOp::Libraries, &inputs);
+    let mut after = inputs.clone();
     if !plan.packages.is_empty() {
-        graph.add("packages", PackOp::Packages, &inputs);
+        after.push(graph.add("packages", PackOp::Packages, &inputs));
     }
+    graph.add("libraries", PackOp::Libraries, &after);
     graph
 }
 

@@ -36,6 +36,12 @@ impl Store {
             .join("tree")
     }
 
+    /// A layer's unpacked tree, if it is there and whole.
+    pub fn whole_snapshot(&self, diff_id: &Digest) -> Option<PathBuf> {
+        let folder = self.root().join(layout::SNAPSHOTS).join(diff_id.hex());
+        (folder.exists() && self.snapshot_is_whole(&folder)).then(|| folder.join("tree"))
+    }
+
     /// Unpacks a layer if it isn't yet, and gives its folder. Idempotent, atomic, safe beside others doing the same.
     ///
     /// A snapshot of an earlier boot is compared with its count of entries and bytes first, and made again when

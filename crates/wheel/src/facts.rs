@@ -74,28 +74,43 @@ impl Facts {
 ///
 /// The archive's structure is checked whole; RECORD and hashes are not looked at.
 pub fn facts(store: &Store, wheel: &WheelFile) -> Result<Facts, LayerError> {
+    if let Some(known) = known(store, wheel) {
+        return Ok(known);
+    }
+    let archive = Archive::open(&wheel.path).map_err(|source| LayerError {
+        wheel: Some(wheel.filename.clone()),
+        fault: LayerFault::Archive(source),
+    })?;
+    of_opened(store, wheel, &archive)
+}
+
+/// The facts of a wheel whose archive is open.
+pub(crate) fn of_opened(store: &Store, wheel: &WheelFile, archive: &Archive) -> Result<Facts, LayerError> {
+    if let Some(known) = known(store, wheel) {
+        return Ok(known);
+    }
+    let facts = read(archive, &wheel.filename).map_err(|source| LayerError {
+        wheel: Some(wheel.filename.clone()),
+        fault: LayerFault::Install(source),
+    })?;
+    if let Ok(record) = serde_json::to_vec(&facts) {
+        // Without the record the facts are only read again.
+        let _ = store.cache_put(KIND, &key(wheel), &record);
+    }
+    Ok(facts)
+}
+
+fn key(wheel: &WheelFile) -> String {
     let mut hasher = Hasher::new();
     hasher.update(wheel.sha256.hex().as_bytes());
     hasher.update(b"\n");
     hasher.update(wheel.filename.as_bytes());
-    let key = hasher.finish().hex().to_owned();
-    if let Some(known) = store
-        .cache_get(KIND, &key)
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-    {
-        return Ok(known);
-    }
-    let fail = |fault| LayerError {
-        wheel: Some(wheel.filename.clone()),
-        fault,
-    };
-    let archive = Archive::open(&wheel.path).map_err(|source| fail(LayerFault::Archive(source)))?;
-    let facts = read(&archive, &wheel.filename).map_err(|source| fail(LayerFault::Install(source)))?;
-    if let Ok(record) = serde_json::to_vec(&facts) {
-        // Without the record the facts are only read again.
-        let _ = store.cache_put(KIND, &key, &record);
-    }
-    Ok(facts)
+    hasher.finish().hex().to_owned()
+}
+
+fn known(store: &Store, wheel: &WheelFile) -> Option<Facts> {
+    let record = store.cache_get(KIND, &key(wheel))?;
+    serde_json::from_slice(&record).ok()
 }
 
 /// The content of one entry, such as one of [`Facts::sboms`] or [`Facts::elf`].

@@ -7,6 +7,7 @@
 
 mod conflicts;
 mod error;
+mod onlooker;
 mod write;
 
 use std::collections::BTreeMap;
@@ -22,10 +23,12 @@ use serde::{Deserialize, Serialize};
 use crate::archive::Archive;
 use crate::bytecode::{Compiler, Interpreter};
 use crate::environment::Environment;
+use crate::facts;
 use crate::install::{self, InstallPlan};
 use crate::pyc_set::{self, Compiled, GroupError, PycSet};
 
 pub use error::{LayerError, LayerFault};
+pub use onlooker::{Look, Onlooker};
 
 /// The folder of records in the store's cache.
 const KIND: &str = "wheel-layer-v2";
@@ -108,6 +111,17 @@ pub fn build_layers(
     options: &LayerOptions,
     progress: &dyn Progress,
 ) -> Result<Vec<LayerBlob>, LayerError> {
+    build_layers_before(store, groups, options, progress, &())
+}
+
+/// Makes layers as [`build_layers`] does, and shows what goes into new ones to an onlooker.
+pub fn build_layers_before(
+    store: &Store,
+    groups: &[Vec<WheelFile>],
+    options: &LayerOptions,
+    progress: &dyn Progress,
+    onlooker: &dyn Onlooker,
+) -> Result<Vec<LayerBlob>, LayerError> {
     let keys: Vec<String> = groups.iter().map(|group| key(group, options)).collect();
     let mut layers: Vec<Option<LayerBlob>> = keys.iter().map(|key| load(store, key)).collect();
     let missing: Vec<usize> = (0..groups.len())
@@ -116,7 +130,7 @@ pub fn build_layers(
     if !missing.is_empty() {
         let total = missing.len() as u64;
         progress.begin("layers", Some(total));
-        let mut result = build_missing(store, groups, &missing, options, progress);
+        let mut result = build_missing(store, groups, &missing, options, progress, onlooker);
         // A crash of the machine can leave kept bytecode damaged: it goes, and is made again, once for each wheel.
         for _ in groups.iter().flatten() {
             let Err(LayerError {
@@ -129,7 +143,7 @@ pub fn build_layers(
             if std::fs::remove_file(store.blob_path(blob)).is_err() {
                 break;
             }
-            result = build_missing(store, groups, &missing, options, progress);
+            result = build_missing(store, groups, &missing, options, progress, onlooker);
         }
         progress.end("layers");
         for (index, layer) in missing.into_iter().zip(result?) {
@@ -193,13 +207,14 @@ fn build_missing(
     missing: &[usize],
     options: &LayerOptions,
     progress: &dyn Progress,
+    onlooker: &dyn Onlooker,
 ) -> Result<Vec<LayerBlob>, LayerError> {
     let wheels: Vec<&WheelFile> = missing.iter().flat_map(|index| &groups[*index]).collect();
     let opened = parallel(
         options.threads,
         wheels.len(),
         || (),
-        |(), index| open(wheels[index], options),
+        |(), index| open(store, wheels[index], options),
     )?;
     let sets = match &options.interpreter {
         Some(interpreter) => compile(store, &opened, options, interpreter)?
@@ -228,7 +243,8 @@ fn build_missing(
         || (),
         |(), job| {
             let (_, place, range) = &jobs[job];
-            let layer = write::layer(store, &opened[range.clone()], &sets[range.clone()], options)?;
+            let (wheels, sets) = (&opened[range.clone()], &sets[range.clone()]);
+            let layer = write::layer(store, wheels, sets, options, onlooker)?;
             progress.advance("layers", 1);
             Ok((*place, layer))
         },
@@ -237,7 +253,7 @@ fn build_missing(
     Ok(built.into_values().collect())
 }
 
-fn open<'a>(wheel: &'a WheelFile, options: &LayerOptions) -> Result<Opened<'a>, LayerError> {
+fn open<'a>(store: &Store, wheel: &'a WheelFile, options: &LayerOptions) -> Result<Opened<'a>, LayerError> {
     let fail = |fault| LayerError {
         wheel: Some(wheel.filename.clone()),
         fault,
@@ -250,6 +266,8 @@ fn open<'a>(wheel: &'a WheelFile, options: &LayerOptions) -> Result<Opened<'a>, 
         wheel.direct_url.as_deref(),
     )
     .map_err(|source| fail(LayerFault::Install(source)))?;
+    // They are asked for soon, and the directory has just been read.
+    facts::of_opened(store, wheel, &archive)?;
     Ok(Opened { wheel, archive, plan })
 }
 

@@ -222,8 +222,10 @@ impl Solver<'_> {
                 .entry("SOURCE_DATE_EPOCH".into())
                 .or_insert_with(|| epoch.to_string());
         }
+        let index = self.builder.host.index.as_ref().filter(|_| op.script.is_none());
+        let entrance = index.and_then(|index| index.enter(self.builder, &op.env, &mut step));
         self.execute(executor, number, name, &step, span)?;
-        drop(belongings);
+        drop((belongings, entrance));
         // What the kernel's file systems were mounted on stays, as it does in every image.
         let whole = Tree::layers(
             std::iter::once(upper.clone())

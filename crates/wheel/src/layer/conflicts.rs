@@ -84,7 +84,7 @@ pub(super) fn between(
         Some(conflicts) => conflicts,
         None => {
             let owners: BTreeSet<(usize, usize)> = claimed.into_values().flatten().collect();
-            let conflicts = compare(groups, &owners, options)?;
+            let conflicts = compare(store, groups, &owners, options)?;
             if let Ok(record) = serde_json::to_vec(&conflicts) {
                 // Without the record they are only compared again.
                 let _ = store.cache_put(KIND, &key, &record);
@@ -102,13 +102,14 @@ pub(super) fn between(
 
 /// Opens the wheels at these places, in the order of the layers, and compares their files.
 fn compare(
+    store: &Store,
     groups: &[Vec<WheelFile>],
     owners: &BTreeSet<(usize, usize)>,
     options: &LayerOptions,
 ) -> Result<Vec<Conflict>, LayerError> {
     let mut opened: Vec<(usize, Opened<'_>)> = Vec::with_capacity(owners.len());
     for (place, number) in owners {
-        opened.push((*place, open(&groups[*place][*number], options)?));
+        opened.push((*place, open(store, &groups[*place][*number], options)?));
     }
     let mut found = Vec::new();
     let mut taken: BTreeMap<&str, usize> = BTreeMap::new();

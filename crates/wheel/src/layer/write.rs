@@ -7,7 +7,7 @@ use std::io::{BufWriter, Write};
 use coil_oci::tar::{BLOCK, Entry, header, padding};
 use coil_store::{BlobWriter, Store};
 
-use super::{LayerBlob, LayerError, LayerFault, LayerOptions, LayerPackage, Opened};
+use super::{LayerBlob, LayerError, LayerFault, LayerOptions, LayerPackage, Look, Onlooker, Opened};
 use crate::archive::{ArchiveError, Inflater, Method, Span};
 use crate::environment::Environment;
 use crate::install::{FileSource, PlannedFile};
@@ -39,6 +39,7 @@ pub(super) fn layer(
     wheels: &[Opened<'_>],
     sets: &[Option<PycSet>],
     options: &LayerOptions,
+    onlooker: &dyn Onlooker,
 ) -> Result<LayerBlob, LayerError> {
     let store_fault = |source| LayerError {
         wheel: None,
@@ -60,6 +61,7 @@ pub(super) fn layer(
         out: GzipSplicer::new(writer),
         inflater: Inflater::new(),
         epoch: options.epoch,
+        onlooker,
     };
     let mut folders = folders.iter().peekable();
     for (path, item) in &items {
@@ -198,13 +200,20 @@ fn add_folder(
     Ok(())
 }
 
-struct Task {
+struct Task<'a> {
     out: Output,
     inflater: Inflater,
     epoch: u64,
+    onlooker: &'a dyn Onlooker,
 }
 
-impl Task {
+/// A file of a wheel, as RECORD tells and an onlooker sees it.
+struct Told<'a> {
+    wheel: &'a Opened<'a>,
+    hash: Option<&'a RecordHash>,
+}
+
+impl Task<'_> {
     fn folder(&mut self, path: &str) -> std::io::Result<()> {
         self.out.own(&header(&Entry::directory(path, self.epoch)))
     }
@@ -244,7 +253,8 @@ impl Task {
                 }
                 FileSource::Entry(index) => {
                     let span = wheel.archive.span(&wheel.archive.entries()[*index]);
-                    self.span(path, file.mode, &span, file.line.hash.as_ref())
+                    let hash = file.line.hash.as_ref();
+                    self.span(path, file.mode, &span, Some(Told { wheel, hash }))
                 }
             },
         }
@@ -264,7 +274,7 @@ impl Task {
         path: &str,
         mode: u32,
         span: &Span<'_>,
-        told: Option<&RecordHash>,
+        told: Option<Told<'_>>,
     ) -> Result<(), LayerFault> {
         let entry = Entry::file(path, span.size, mode, self.epoch);
         self.out.own(&header(&entry)).map_err(LayerFault::Store)?;
@@ -272,11 +282,23 @@ impl Task {
         if splice {
             self.out.begin_splice().map_err(LayerFault::Store)?;
         }
-        let mut hasher = told.map(|told| RecordHasher::new(told.algorithm));
-        let out = &mut self.out;
+        let hash = told.as_ref().and_then(|told| told.hash);
+        let mut hasher = hash.map(|hash| RecordHasher::new(hash.algorithm));
+        let (out, onlooker) = (&mut self.out, self.onlooker);
+        let mut look: Option<Box<dyn Look + '_>> = None;
+        let mut is_first = true;
         let result = self.inflater.run(span, &mut |raw, plain| {
             if let Some(hasher) = &mut hasher {
                 hasher.update(plain);
+            }
+            if is_first && !plain.is_empty() {
+                is_first = false;
+                if let Some(told) = &told {
+                    look = onlooker.look(told.wheel.wheel, span.name, span.size, plain);
+                }
+            }
+            if let Some(look) = &mut look {
+                look.bytes(plain);
             }
             if !splice {
                 return out.own(plain);
@@ -293,10 +315,13 @@ impl Task {
                 .end_splice(span.crc32, span.size)
                 .map_err(LayerFault::Store)?;
         }
-        if hasher.map(RecordHasher::finish).as_ref() != told {
+        if hasher.map(RecordHasher::finish).as_ref() != hash {
             return Err(LayerFault::Hash {
                 file: format!("/{path}"),
             });
+        }
+        if let Some(look) = look {
+            look.end();
         }
         self.out
             .own(&ZEROS[..padding(span.size)])

@@ -1,13 +1,18 @@
 //! Layers made of wheels: what is in them, that Python reads them, that they are the same each time.
 
+use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::Mutex;
 
 use coil_fetch::NoProgress;
 use coil_oci::Digest;
-use coil_wheel::layer::{LayerBlob, LayerError, LayerOptions, WheelFile, build_layers};
+use coil_wheel::environment::Environment;
+use coil_wheel::layer::{
+    LayerBlob, LayerError, LayerOptions, Look, Onlooker, WheelFile, build_layers, build_layers_before,
+};
 
 use crate::support::{self, Scratch, options, output, python, tree, unpack};
-use crate::zips::{ZipEntry, wheel, with_metadata};
+use crate::zips::{ZipEntry, wheel, with_metadata, zip};
 
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 1_u64;
@@ -392,4 +397,125 @@ fn wheels_of_different_layers_are_compared_too() {
     let groups = [groups[0].clone(), vec![folder]];
     let error = build_layers(&scratch.store, &groups, &options, &NoProgress).unwrap_err();
     assert!(words(&error).contains("a file in one wheel and a folder in another"));
+}
+
+/// Keeps what it is shown.
+#[derive(Default)]
+struct Keeper {
+    begun: Mutex<Vec<String>>,
+    seen: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+struct Kept<'a> {
+    keeper: &'a Keeper,
+    entry: String,
+    bytes: Vec<u8>,
+}
+
+impl Onlooker for Keeper {
+    fn look(&self, wheel: &WheelFile, entry: &str, size: u64, start: &[u8]) -> Option<Box<dyn Look + '_>> {
+        self.begun
+            .lock()
+            .unwrap()
+            .push(format!("{} {entry} {size}", wheel.filename));
+        let wanted = start.starts_with(&noise(16));
+        wanted.then(|| -> Box<dyn Look + '_> {
+            Box::new(Kept {
+                keeper: self,
+                entry: entry.to_owned(),
+                bytes: Vec::new(),
+            })
+        })
+    }
+}
+
+impl Look for Kept<'_> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn end(self: Box<Self>) {
+        let Kept { keeper, entry, bytes } = *self;
+        keeper.seen.lock().unwrap().insert(entry, bytes);
+    }
+}
+
+#[test]
+fn an_onlooker_sees_what_goes_into_a_new_layer() {
+    let scratch = Scratch::new();
+    let groups = [vec![odd_wheel(&scratch)]];
+    let options = options(python(), 2);
+    let build = |keeper: &Keeper| {
+        let (store, progress) = (&scratch.store, &NoProgress);
+        build_layers_before(store, &groups, &options, progress, keeper).unwrap()
+    };
+    let keeper = Keeper::default();
+    let layers = build(&keeper);
+    let seen = keeper.seen.into_inner().unwrap();
+    let wanted = [("odd/big.bin", 100_000), ("odd/stored.bin", 20_000)];
+    assert_eq!(seen.len(), wanted.len());
+    for (entry, length) in wanted {
+        assert!(seen[entry] == noise(length), "{entry}");
+    }
+    let begun = keeper.begun.into_inner().unwrap();
+    let of_big: Vec<&String> = begun.iter().filter(|line| line.contains("big")).collect();
+    assert_eq!(of_big, ["odd-1.0-py3-none-any.whl odd/big.bin 100000"]);
+    // A layer that is there already isn't read again, and has the bytes that it has without an onlooker.
+    let keeper = Keeper::default();
+    assert_eq!(build(&keeper), layers);
+    assert!(keeper.begun.into_inner().unwrap().is_empty());
+    let other = Scratch::new();
+    let alone = build_layers(&other.store, &groups, &options, &NoProgress).unwrap();
+    assert_eq!(alone[0].digest, layers[0].digest);
+}
+
+#[test]
+fn a_file_with_another_hash_is_never_seen_whole() {
+    let scratch = Scratch::new();
+    let mut entries = with_metadata("bad", "1.0", vec![ZipEntry::new("bad/big.bin", &noise(30_000))]);
+    let mut other = noise(30_000);
+    other[29_999] ^= 1;
+    entries[0] = ZipEntry::new("bad/big.bin", &other);
+    let file = scratch.wheel(("bad-1.0-py3-none-any.whl".into(), zip(&entries)));
+    let keeper = Keeper::default();
+    let groups = [vec![file]];
+    let made = build_layers_before(
+        &scratch.store,
+        &groups,
+        &options(python(), 1),
+        &NoProgress,
+        &keeper,
+    );
+    assert!(words(&made.unwrap_err()).contains("big.bin"));
+    assert!(!keeper.begun.into_inner().unwrap().is_empty());
+    assert!(keeper.seen.into_inner().unwrap().is_empty());
+}
+
+#[test]
+fn compressed_bytes_are_the_same_on_every_processor() {
+    let scratch = Scratch::new();
+    let options = LayerOptions {
+        environment: Environment::standard("3.11.2"),
+        interpreter: None,
+        epoch: 1_000_000,
+        threads: 1,
+    };
+    let mut text = String::new();
+    for (number, byte) in noise(40_000).into_iter().enumerate() {
+        text.push_str(["def ", "self.", "return ", "value", "\n    "][usize::from(byte) % 5]);
+        if number % 7 == 0 {
+            text.push_str(&number.to_string());
+        }
+    }
+    let sources = (0..40).map(|part| {
+        let piece = &text[part * 4000..(part + 1) * 4000];
+        ZipEntry::stored(&format!("same/part{part}.py"), piece.as_bytes())
+    });
+    let file = scratch.wheel(wheel("same", "1.0", sources.collect()));
+    let layer = build(&scratch, vec![file], &options).unwrap();
+    // Where this differs on one machine, images would be other bytes there: quick paths of a compressor may never show.
+    assert_eq!(
+        layer.digest.to_string(),
+        "sha256:9c6536b7e520bc65aae978e5870b8b607a081329671200a9457fc160b4899f77"
+    );
 }
