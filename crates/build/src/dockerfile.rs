@@ -43,7 +43,7 @@ use coil_store::Store;
 pub use attesting::Attestations;
 pub use checking::{Checked, Outline, OutlineStage};
 pub use coil_dockerfile::check::Warning;
-pub use coil_dockerfile::ignore::patterns as ignore_patterns;
+pub use coil_dockerfile::ignore::{checked as check_ignore_patterns, patterns as ignore_patterns};
 pub use error::{BuildError, FailedStep};
 pub use git::{Git, GitError, GitSource, is_git, missing as git_is_missing};
 pub use provenance::{Material, Provenance, ProvenanceForm, ProvenanceMode};
@@ -198,10 +198,10 @@ pub struct Built {
     pub notes: Vec<String>,
     /// The records of the cache that it rests on.
     pub records: Vec<String>,
-}
-
     /// How it was made.
     pub provenance: Provenance,
+}
+
 /// Who is told what a build does. Steps are known by their number, counted from 1.
 pub trait BuildEvents: Sync {
     /// There are so many steps.

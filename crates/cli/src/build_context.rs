@@ -59,12 +59,16 @@ impl Drop for Unpacked {
 /// Most bytes of a Dockerfile.
 const LARGEST: u64 = 16 << 20;
 
+/// Most bytes of a line of an ignore file.
+const LONGEST_LINE: usize = 65_535;
+
 /// Finds the context and reads its Dockerfile.
 ///
 /// # Errors
 /// When there is none, or a link leads out of it.
 pub fn find(sources: &Sources<'_>, place: &str, file: Option<&str>) -> Result<Context, Failure> {
     let store = sources.store;
+    let file = file.filter(|file| !file.is_empty());
     if place == "-" && file == Some("-") {
         return Err(Failure::new(
             "invalid argument: can't use stdin for both build context and dockerfile",
@@ -81,11 +85,11 @@ pub fn find(sources: &Sources<'_>, place: &str, file: Option<&str>) -> Result<Co
                 text,
                 name: "Dockerfile".into(),
                 ignored: (Vec::new(), ".dockerignore".into()),
+                source: None,
                 _unpacked: None,
             });
         }
         Some(Input::Files(folder, unpacked)) => (folder, Some(unpacked)),
-                source: None,
         None => (PathBuf::from(place), None),
     };
     let found = fs::metadata(&folder);
@@ -108,7 +112,11 @@ pub fn find(sources: &Sources<'_>, place: &str, file: Option<&str>) -> Result<Co
         fs::canonicalize(&folder).map_err(|error| Failure::new(format!("cannot read {place}: {error}")))?;
     let strict = unpacked.is_some();
     let (path, text) = dockerfile(&folder, file, strict)?;
-    let ignored = ignore_file(&folder, path.as_deref())?;
+    // Of what comes from elsewhere nothing is left out, as BuildKit has it.
+    let ignored = match unpacked {
+        Some(_) => (Vec::new(), ".dockerignore".into()),
+        None => ignore_file(&folder, path.as_deref())?,
+    };
     Ok(Context {
         name: match (&path, file) {
             (_, Some("-")) => "Dockerfile".into(),
@@ -118,11 +126,11 @@ pub fn find(sources: &Sources<'_>, place: &str, file: Option<&str>) -> Result<Co
         folder: Some(folder),
         text,
         ignored,
+        source: unpacked.as_ref().and_then(|unpacked| unpacked.source.clone()),
         _unpacked: unpacked,
     })
 }
 
-        source: unpacked.as_ref().and_then(|unpacked| unpacked.source.clone()),
 fn dockerfile(folder: &Path, file: Option<&str>, strict: bool) -> Result<(Option<PathBuf>, String), Failure> {
     if file == Some("-") {
         let mut text = String::new();
@@ -135,7 +143,7 @@ fn dockerfile(folder: &Path, file: Option<&str>, strict: bool) -> Result<(Option
     let path = match file {
         Some(file) if strict => folder.join(file.trim_start_matches('/')),
         Some(file) => PathBuf::from(file),
-        None => folder.join("Dockerfile"),
+        None => usual_file(folder),
     };
     let shown = file.unwrap_or("Dockerfile");
     let failed = |error: io::Error| {
@@ -170,9 +178,17 @@ fn dockerfile(folder: &Path, file: Option<&str>, strict: bool) -> Result<(Option
         return Err(Failure::new(format!("{shown} is too large to be a Dockerfile")));
     }
     let bytes = fs::read(&real).map_err(failed)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Failure::new(format!("{shown} is no UTF-8 text")).help("save it as UTF-8"))?;
-    Ok((Some(path), text))
+    // What is no UTF-8 is no fault in a comment or a label.
+    Ok((Some(path), String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// `Dockerfile`, or `dockerfile` where only that is there.
+fn usual_file(folder: &Path) -> PathBuf {
+    let (usual, small) = (folder.join("Dockerfile"), folder.join("dockerfile"));
+    match usual.symlink_metadata().is_err() && small.symlink_metadata().is_ok() {
+        true => small,
+        false => usual,
+    }
 }
 
 /// `NAME.dockerignore` beside the Dockerfile, or `.dockerignore` of the context.
@@ -189,15 +205,39 @@ fn ignore_file(folder: &Path, dockerfile: Option<&Path>) -> Result<(Vec<String>,
             .to_string_lossy()
             .into_owned();
         match File::open(&path).and_then(|file| {
-            let mut text = String::new();
-            file.take(LARGEST).read_to_string(&mut text).map(|_| text)
+            let mut bytes = Vec::new();
+            file.take(LARGEST).read_to_end(&mut bytes).map(|_| bytes)
         }) {
-            Ok(text) => return Ok((ignore_patterns(&text), name)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(bytes) => return Ok((read_ignore_file(&bytes, &name)?, name)),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::IsADirectory
+                ) => {}
             Err(error) => return Err(Failure::new(format!("{name} cannot be read: {error}"))),
         }
     }
     Ok((Vec::new(), ".dockerignore".into()))
+}
+
+/// The patterns of an ignore file; one that can't be read fails a build that asks none as well.
+fn read_ignore_file(bytes: &[u8], name: &str) -> Result<Vec<String>, Failure> {
+    let failed = |text: String| Failure::new(format!("failed parsing {name}: {text}"));
+    if let Some(at) = bytes
+        .split(|byte| *byte == b'\n')
+        .position(|line| line.len() > LONGEST_LINE)
+    {
+        return Err(failed(format!("token too long (line {})", at + 1)));
+    }
+    if bytes.contains(&0) {
+        return Err(failed("it holds a NUL".into()).help(format!("save {name} as text")));
+    }
+    let patterns = ignore_patterns(&String::from_utf8_lossy(bytes));
+    check_ignore_patterns(&patterns).map_err(|error| {
+        failed(error.to_string())
+            .help("patterns have *, ?, [a-z] and **; \\ before such a character takes it as it is")
+    })?;
+    Ok(patterns)
 }
 
 /// What is not a folder of the user's.
@@ -264,6 +304,7 @@ impl Sources<'_> {
         let mut unpacked = Unpacked {
             store: self.store.clone(),
             folder,
+            source: None,
         };
         self.progress
             .note(&format!("fetching {}", redact_url(&source.url)));
@@ -292,6 +333,9 @@ impl Sources<'_> {
             .map_err(|error| Failure::of(&error).help(error.help()))?;
         let mut read = tar_or_text(self.store, &place, &redact_url(url));
         let _ = fs::remove_file(&place);
+        if let Ok(Input::Files(_, unpacked)) = &mut read {
+            unpacked.source = Some(Material::download(url, &downloaded.sha256));
+        }
         read
     }
 }
@@ -306,7 +350,6 @@ fn from_input(store: &Store) -> Result<Input, Failure> {
     };
     let read = copy()
         .map_err(failed)
-            source: None,
         .and_then(|()| tar_or_text(store, &place, "standard input"));
     let _ = fs::remove_file(&place);
     read
@@ -329,9 +372,6 @@ fn tar_or_text(store: &Store, file: &Path, name: &str) -> Result<Input, Failure>
 fn unpack_file(store: &Store, file: &Path) -> Result<Unpacked, Failure> {
     let failed = |error: io::Error| Failure::new(format!("{} cannot be unpacked: {error}", file.display()));
     let Some(mut stream) = archive_stream(file).map_err(failed)? else {
-        if let Ok(Input::Files(_, unpacked)) = &mut read {
-            unpacked.source = Some(Material::download(url, &downloaded.sha256));
-        }
         return Err(Failure::new(format!(
             "the context {} is neither a folder nor a tar",
             file.display()
@@ -343,9 +383,9 @@ fn unpack_file(store: &Store, file: &Path) -> Result<Unpacked, Failure> {
     let unpacked = Unpacked {
         store: store.clone(),
         folder,
+        source: None,
     };
     unpack_archive(&mut stream, &unpacked.folder, Ownership::Unpacker)
         .map_err(|error| Failure::new(format!("the context cannot be unpacked: {error}")))?;
     Ok(unpacked)
 }
-        source: None,

@@ -26,6 +26,16 @@ pub(crate) fn json(text: &str) -> Result<Option<Vec<String>>, &'static str> {
         .ok_or("when using JSON array syntax, arrays must be comprised of strings only")
 }
 
+/// Whether words of the shell form end here: at blanks of ASCII alone, so a no-break space is a letter.
+pub(crate) fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\r' | '\u{b}' | '\u{c}')
+}
+
+/// Words that blanks part.
+pub(crate) fn blank_words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_blank).filter(|word| !word.is_empty())
+}
+
 /// The words of a text, quotes and escapes kept.
 pub(crate) fn quoted_words(text: &str, escape: char) -> Vec<String> {
     let mut words = Vec::new();
@@ -70,7 +80,7 @@ pub(crate) fn pairs(text: &str, escape: char) -> Result<Vec<KeyValue>, Option<St
         return Ok(Vec::new());
     };
     if !first.contains('=') {
-        let (key, value) = text.split_once(char::is_whitespace).ok_or(None)?;
+        let (key, value) = text.split_once(is_blank).ok_or(None)?;
         return Ok(vec![KeyValue {
             key: key.to_owned(),
             value: value.trim_start().to_owned(),
@@ -112,11 +122,11 @@ pub(crate) fn flags(text: &str) -> (Vec<String>, &str) {
             }
         }
         rest = &rest[end..];
+        rest = rest.trim_start();
         if word == "--" {
             break;
         }
         flags.push(word);
-        rest = rest.trim_start();
     }
     (flags, rest)
 }
@@ -132,7 +142,7 @@ mod tests {
             (vec!["--a=1".into(), "--b=x y".into(), "--c".into()], "c --d")
         );
         assert_eq!(flags("a --b"), (vec![], "a --b"));
-        assert_eq!(flags("--a\\ b -- --c"), (vec!["--a b".into()], " --c"));
+        assert_eq!(flags("--a\\ b -- --c"), (vec!["--a b".into()], "--c"));
     }
 
     #[test]

@@ -90,6 +90,21 @@ fn letter(pattern: &[char], at: &mut usize) -> Option<char> {
     Some(c)
 }
 
+/// Whether a class has a range such as `z-a`.
+pub fn has_reversed_range(pattern: &str) -> bool {
+    let chars: Vec<char> = pattern.chars().collect();
+    let mut inside = false;
+    chars.iter().enumerate().any(|(at, c)| {
+        inside = match c {
+            '[' => true,
+            ']' => false,
+            _ => inside,
+        };
+        let ends = (at.checked_sub(1).and_then(|before| chars.get(before)), chars.get(at + 1));
+        inside && *c == '-' && matches!(ends, (Some(low), Some(high)) if !matches!(low, '[' | '^') && *high != ']' && low > high)
+    })
+}
+
 /// Whether a pattern can be read at all.
 pub fn is_well_formed(pattern: &str) -> bool {
     let chars: Vec<char> = pattern.chars().collect();

@@ -43,6 +43,11 @@ impl Heredoc {
         })
     }
 
+    /// Whether a command is the beginning of one, and nothing else.
+    pub fn is_whole(text: &str) -> bool {
+        text.trim().starts_with("<<") && Heredoc::of_word(text.trim()).is_some()
+    }
+
     /// Those that a line begins, in their order.
     pub(crate) fn of_line(line: &str) -> Vec<Heredoc> {
         if !line.contains("<<") {
@@ -53,7 +58,17 @@ impl Heredoc {
         lexer.raw_escapes = true;
         lexer.skip_unset = true;
         let words = lexer.words(line, &|_| None).unwrap_or_default();
-        words.iter().filter_map(|word| Heredoc::of_word(word)).collect()
+        let mut found = Vec::new();
+        let mut words = words.iter().peekable();
+        while let Some(word) = words.next() {
+            // The shell's `cat << EOF`: the name is the next word.
+            let is_bare = word.trim_start_matches(|c: char| c.is_ascii_digit()) == "<<";
+            match is_bare.then(|| words.peek()).flatten() {
+                Some(name) => found.extend(Heredoc::of_word(&format!("{word} {name}"))),
+                None => found.extend(Heredoc::of_word(word)),
+            }
+        }
+        found
     }
 
     /// The text as it is used.
@@ -88,5 +103,15 @@ mod tests {
         assert_eq!(found("<<"), None);
         assert_eq!(Heredoc::of_line("RUN cat <<A > x && cat <<-'B'").len(), 2);
         assert_eq!(Heredoc::of_line("RUN echo \"<<A\"").len(), 0);
+        let names = |line: &str| -> Vec<(String, bool)> {
+            let found = Heredoc::of_line(line);
+            found.into_iter().map(|doc| (doc.name, doc.expand)).collect()
+        };
+        assert_eq!(names("RUN cat << EOF > x"), [("EOF".into(), true)]);
+        assert_eq!(names("RUN cat 3<<  'A B'"), [("A B".into(), false)]);
+        assert_eq!(names("RUN cat << -A"), [("-A".into(), true)]);
+        assert_eq!(names("RUN cat<< A"), []);
+        assert_eq!(names("RUN cat <<- A"), []);
+        assert_eq!(names("RUN cat \"<<\" A"), []);
     }
 }

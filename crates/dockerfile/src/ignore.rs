@@ -26,7 +26,10 @@ pub struct PatternError {
 
 impl fmt::Display for PatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "illegal exclusion pattern: {:?}", self.pattern)
+        match self.pattern.as_str() {
+            "!" => write!(f, "illegal exclusion pattern: {:?}", self.pattern),
+            pattern => write!(f, "syntax error in pattern: {pattern:?}"),
+        }
     }
 }
 
@@ -37,6 +40,14 @@ pub fn patterns(text: &str) -> Vec<String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(pattern).collect()
+}
+
+/// Says which of these patterns can't be read.
+///
+/// # Errors
+/// The first such pattern.
+pub fn checked(patterns: &[String]) -> Result<(), PatternError> {
+    Matcher::new(patterns).map(drop)
 }
 
 /// The pattern of one line, relative to the root and cleaned; none for an empty line.
@@ -89,13 +100,13 @@ impl Matcher {
     /// Reads patterns.
     ///
     /// # Errors
-    /// `!` alone, and classes that don't end.
+    /// `!` alone, classes that don't end, and ranges that end before they begin.
     pub fn new<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<Matcher, PatternError> {
         let mut matcher = Matcher::default();
         for pattern in patterns {
             let text = pattern.as_ref().trim();
             if let Some((exception, bare)) = bare(text) {
-                if text == "!" || !glob::is_well_formed(&bare) {
+                if text == "!" || !glob::is_well_formed(&bare) || glob::has_reversed_range(&bare) {
                     return Err(PatternError { pattern: text.into() });
                 }
                 matcher.patterns.push(Pattern::new(text, exception, &bare));

@@ -2,6 +2,7 @@
 
 use crate::directive::Directives;
 use crate::fault::{Fault, Span};
+use crate::forms::is_blank;
 use crate::heredoc::Heredoc;
 
 /// One instruction, its words not read yet.
@@ -13,14 +14,26 @@ pub(crate) struct Node {
     pub(crate) rest: String,
     /// Where it is.
     pub(crate) span: Span,
+    /// The same with the blanks at its end.
+    pub(crate) original: String,
     /// Its here-documents.
     pub(crate) heredocs: Vec<Heredoc>,
 }
+
+/// How many bytes a line may have.
+const LONGEST_LINE: usize = 65_535;
 
 /// Splits a text into instructions.
 pub(crate) fn nodes(text: &str, directives: &Directives) -> Result<Vec<Node>, Fault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let too_long = |line: &&str| line.strip_suffix('\n').unwrap_or(line).len() > LONGEST_LINE;
+    if let Some(at) = lines.iter().position(too_long) {
+        let text = format!("dockerfile line greater than max allowed size of {LONGEST_LINE}");
+        return Err(
+            Fault::new(Span::new(at + 1, at + 1), text).help("break the line with an escape at its end")
+        );
+    }
     let mut at = 0;
     let mut found = Vec::new();
     while at < lines.len() {
@@ -92,14 +105,15 @@ fn continuation(line: &str, escape: char) -> (String, bool) {
 }
 
 fn node(line: &str, span: Span) -> Node {
-    let line = line.trim();
-    let (keyword, rest) = match line.find(char::is_whitespace) {
-        Some(at) => (&line[..at], line[at..].trim()),
+    let line = line.trim_start();
+    let (keyword, rest) = match line.find(is_blank) {
+        Some(at) => (&line[..at], line[at..].trim_start()),
         None => (line, ""),
     };
     Node {
         keyword: keyword.to_owned(),
-        rest: rest.to_owned(),
+        rest: rest.trim_end().to_owned(),
+        original: rest.to_owned(),
         span,
         heredocs: Vec::new(),
     }

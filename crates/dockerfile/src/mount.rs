@@ -206,6 +206,9 @@ impl Mount {
             MountKind::Ssh => "ssh",
         };
         let refuse = |key: &str| Err(format!("unexpected key '{key}' for mount type '{kind}'"));
+        if self.required && !matches!(self.kind, MountKind::Secret | MountKind::Ssh) {
+            return refuse("required");
+        }
         let has_files = matches!(self.kind, MountKind::Bind | MountKind::Cache);
         if !has_files && writable == Some(false) {
             return refuse("readonly");
@@ -293,14 +296,14 @@ fn fields(text: &str) -> Result<Vec<String>, String> {
     Ok(found)
 }
 
-/// Go's idea of truth.
-pub(crate) fn boolean(text: &str) -> Option<bool> {
-    match text {
 /// Whether a text has a `$` that something follows.
 fn is_variable(text: &str) -> bool {
     text.find('$').is_some_and(|at| at + 1 < text.len())
 }
 
+/// Go's idea of truth.
+pub(crate) fn boolean(text: &str) -> Option<bool> {
+    match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
         _ => None,
@@ -367,13 +370,13 @@ mod tests {
             ("type=bind,targt=/x", "did you mean target?"),
             ("target", "must be a key=value pair"),
             ("type=cache,target=/x,mode=9", "invalid value 9 for mode"),
-        ] {
-            let error = parse(text).unwrap_err();
-            assert!(error.contains(part), "{text}: {error}");
             (
                 "from=$STAGE,target=/x",
                 "'from' doesn't support variable expansion",
             ),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
         }
     }
 }

@@ -101,7 +101,7 @@ impl Reader<'_> {
                 }
             }
             "EXPOSE" => {
-                let ports: Vec<String> = rest.split_whitespace().map(str::to_owned).collect();
+                let ports: Vec<String> = forms::blank_words(rest).map(str::to_owned).collect();
                 if ports.is_empty() {
                     return Err(self.needs_one());
                 }
@@ -256,7 +256,7 @@ impl Reader<'_> {
     pub(crate) fn from(&self) -> Result<(Option<String>, String, Option<String>), Fault> {
         let (words, rest) = forms::flags(&self.node.rest);
         let flags = self.flags("FROM", &words)?;
-        let words: Vec<&str> = rest.split_whitespace().collect();
+        let words: Vec<&str> = forms::blank_words(rest).collect();
         let (base, name) = match words.as_slice() {
             [base] => (*base, None),
             [base, word, name] if word.eq_ignore_ascii_case("as") => (*base, Some(*name)),
@@ -306,7 +306,7 @@ impl Reader<'_> {
 
     fn list(&self, rest: &str) -> Result<Vec<String>, Fault> {
         let list = forms::json(rest).map_err(|error| self.invalid_form(error))?;
-        Ok(list.unwrap_or_else(|| rest.split_whitespace().map(str::to_owned).collect()))
+        Ok(list.unwrap_or_else(|| forms::blank_words(rest).map(str::to_owned).collect()))
     }
 
     fn run(&self, rest: &str, flags: &BTreeMap<String, Vec<String>>) -> Result<Run, Fault> {
@@ -362,7 +362,7 @@ impl Reader<'_> {
         let is_on = |name: &str| one(name).and_then(|text| switch(&text));
         let mut copying = Copying {
             destination: destination.clone(),
-            from: one("from"),
+            from: one("from").filter(|from| !from.is_empty()),
             chown: one("chown"),
             chmod: one("chmod"),
             link: is_on("link").unwrap_or(false),
@@ -460,8 +460,9 @@ impl Reader<'_> {
             }
             if name == "retries" {
                 let retries = text.parse::<i64>().map_err(|_| {
-                    self.fault(format!("--retries is `{text}`, which is no number"))
+                    self.fault(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"))
                         .at(text)
+                        .help("--retries is a number, such as 3")
                 })?;
                 if retries < 0 {
                     let text = format!("--retries cannot be negative ({retries})");
@@ -470,10 +471,10 @@ impl Reader<'_> {
                 check.retries = retries;
                 continue;
             }
-            let time = duration::nanoseconds(text).ok_or_else(|| {
-                self.fault(format!("--{name} is `{text}`, which is no length of time"))
-                    .at(text)
-                    .help("write 30s, 1m30s or 500ms")
+            let time = duration::nanoseconds(text).map_err(|error| {
+                self.fault(error).at(text).help(format!(
+                    "--{name} is a length of time, such as 30s, 1m30s or 500ms"
+                ))
             })?;
             if time < 0 || (0 < time && time < 1_000_000) {
                 let text = format!("Interval {name:?} cannot be less than 1ms");
@@ -497,7 +498,7 @@ impl Reader<'_> {
             "MAINTAINER" => Err(self.fault(format!("{trigger} isn't allowed as an ONBUILD trigger"))),
             "FROM" => Err(self.fault(format!("{trigger} isn't allowed as an ONBUILD trigger"))),
             _ => {
-                let mut text = rest.to_owned();
+                let mut text = self.node.original.clone();
                 for document in &self.node.heredocs {
                     text.push_str(&format!("\n{}{}\n", document.content, document.name));
                 }

@@ -299,7 +299,7 @@ impl Scan<'_> {
             });
         }
         self.at += 1;
-        if self.peek() == Some('}') {
+        if matches!(self.peek(), Some('{' | '}' | ':')) {
             return Err("syntax error: bad substitution".into());
         }
         let name = self.name();

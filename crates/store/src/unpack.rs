@@ -211,7 +211,19 @@ pub fn archive_stream(path: &Path) -> io::Result<Option<Box<dyn Read>>> {
 /// # Errors
 /// See [`UnpackError`].
 pub fn unpack_archive(stream: &mut dyn Read, folder: &Path, ownership: Ownership) -> Result<(), UnpackError> {
-    Unpacker {
+    unpack_archive_folders(stream, folder, ownership).map(drop)
+}
+
+/// The same; gives the folders that the archive has itself, not those that were made for what is in them.
+///
+/// # Errors
+/// See [`UnpackError`].
+pub fn unpack_archive_folders(
+    stream: &mut dyn Read,
+    folder: &Path,
+    ownership: Ownership,
+) -> Result<BTreeSet<PathBuf>, UnpackError> {
+    let mut unpacker = Unpacker {
         folder,
         ownership,
         folders: BTreeSet::new(),
@@ -241,13 +253,13 @@ impl Unpacker<'_> {
             }
             self.unpack(&mut entry)?;
         }
-        for (path, mode, mtime) in self.late.drain(..).rev() {
+        for (path, mode, mtime) in self.late.iter().rev() {
             let failed = |source| UnpackError::Entry {
                 path: path.display().to_string(),
                 source,
             };
-            fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(failed)?;
-            set_time(&path, mtime).map_err(failed)?;
+            fs::set_permissions(path, Permissions::from_mode(*mode)).map_err(failed)?;
+            set_time(path, *mtime).map_err(failed)?;
         }
         Ok(())
     }

@@ -94,6 +94,9 @@ impl Solver<'_> {
             .unwrap_or("default");
         let Some(agent) = self.request.agents.get(id) else {
             if !about.required {
+                // The variable is there all the same, as every step with such a mount has it.
+                let target = mount.target.clone().unwrap_or_else(|| format!("{AGENTS}.0"));
+                step.env.entry(VARIABLE.into()).or_insert(target);
                 return Ok(());
             }
             return Err(Fault::new(span, format!("unset ssh forward key {id}"))

@@ -133,7 +133,7 @@ pub(crate) fn plain_entries(
         turn: 0,
     };
     for found in &named.entries {
-        let placed = plan.entry(&join(name, &found.path), &found.item, named.is_foreign);
+        let placed = plan.entry(&join(name, &found.path), &found.item, named);
         placed.map_err(|error| match error {
             PlaceError::Io(error) => BuildError::io("reading files")(error),
             PlaceError::Text(text) => BuildError::fault(span, text),
@@ -359,12 +359,41 @@ impl Plan<'_> {
     }
 
     fn entries_of(&mut self, op: &CopyOp, named: &Named, target: &str) -> Result<(), PlaceError> {
+        // Where folders of an archive are that links of the base lead elsewhere.
+        let mut moved: BTreeMap<&str, String> = BTreeMap::new();
         for found in &named.entries {
+            let (parent, name) = found.path.rsplit_once('/').unwrap_or(("", &found.path));
+            let place = match moved.get(parent) {
+                Some(real) => join(real, name),
+                None => join(target, &found.path),
+            };
+            let mut real = place.clone();
+            if found.implied {
+                let (there, item) = self.below.resolve(&place, true)?;
+                match item {
+                    Some(item) if item.meta.is_dir() => real = there,
+                    Some(_) => {
+                        return Err(PlaceError::Text(format!(
+                            "openat {}: not a directory",
+                            found.path
+                        )));
+                    }
+                    None => {}
+                }
+            }
+            if found.item.meta.is_dir() && real != join(target, &found.path) {
+                moved.insert(&found.path, real.clone());
+            }
+            if found.implied {
+                self.made = 0o755;
+                self.folder(&real)?;
+                continue;
+            }
             // The folder that is named gives its content; its own mode and time are not copied.
             if found.path.is_empty() && found.item.meta.is_dir() && !op.parents {
                 continue;
             }
-            self.entry(&join(target, &found.path), &found.item, named.is_foreign)?;
+            self.entry(&place, &found.item, named)?;
         }
         Ok(())
     }
@@ -383,19 +412,25 @@ impl Plan<'_> {
         }
     }
 
-    fn entry(&mut self, path: &str, item: &Item, is_foreign: bool) -> Result<(), PlaceError> {
+    fn entry(&mut self, path: &str, item: &Item, named: &Named) -> Result<(), PlaceError> {
         let meta = &item.meta;
+        let is_foreign = named.is_foreign;
         let kind = match kind_of(meta, item)? {
             Some(kind) => kind,
+            // A socket of a context comes as an empty file, as BuildKit sends it.
+            None if is_foreign => TarKind::File(0),
             None => return Ok(()),
         };
         let is_folder = kind == TarKind::Folder;
         match is_folder {
             _ if self.replaces => {}
             true => {
-                if let (_, Some(there)) = self.below.resolve(path, false)?
-                    && !there.meta.is_dir()
-                {
+                let planned = self
+                    .entries
+                    .get(path)
+                    .map(|planned| planned.entry.kind != TarKind::Folder);
+                let there = self.below.resolve(path, false)?.1.map(|item| !item.meta.is_dir());
+                if planned.or(there) == Some(true) {
                     return Err(PlaceError::Text(format!("cannot copy to non-directory: /{path}")));
                 }
             }
@@ -410,9 +445,17 @@ impl Plan<'_> {
         let mode = meta.mode() & 0o7777;
         let is_link = matches!(kind, TarKind::Link(_));
         let content = match kind {
-            TarKind::File(_) => Content::File(item.place.clone()),
+            TarKind::File(_) if meta.is_file() => Content::File(item.place.clone()),
             _ => Content::None,
         };
+        // Nothing of a context's attributes is sent, and of an archive's the capabilities alone.
+        let mut xattrs = match is_link || is_foreign {
+            true => Vec::new(),
+            false => kept_xattrs(&item.place),
+        };
+        if named.is_unpacked {
+            xattrs.retain(|(name, _)| name == "security.capability");
+        }
         let entry = TarEntry {
             path: path.to_owned(),
             mode: match self.chmod {
@@ -422,11 +465,7 @@ impl Plan<'_> {
             uid,
             gid,
             mtime: time_of(meta, self.foreign.filter(|_| is_foreign)),
-            xattrs: if is_link {
-                Vec::new()
-            } else {
-                kept_xattrs(&item.place)
-            },
+            xattrs,
             kind,
         };
         let shared = (meta.is_file() && meta.nlink() > 1).then(|| (self.turn, meta.dev(), meta.ino()));

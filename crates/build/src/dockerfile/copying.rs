@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use coil_dockerfile::ignore::{Above, Matcher, clean};
 use coil_dockerfile::{Fault, Span, glob};
@@ -82,6 +83,8 @@ pub(crate) struct Found {
     /// Its path below what was named; empty for that itself.
     pub(crate) path: String,
     pub(crate) item: Item,
+    /// A folder that an archive has only because of what is in it.
+    pub(crate) implied: bool,
 }
 
 /// One thing that was named, and all of it.
@@ -145,6 +148,7 @@ impl Walk<'_> {
             self.found.push(Found {
                 path: path.clone(),
                 item: child.item,
+                implied: false,
             });
             let holds = is_folder && self.folder(&real, &path, Some(&child.above), Some(&exclude_above))?;
             if gone && !holds {
@@ -166,6 +170,7 @@ pub(crate) fn gather(tree: &Tree, real: &str, item: Item, exclude: &Matcher) -> 
         found: vec![Found {
             path: String::new(),
             item,
+            implied: false,
         }],
     };
     if is_folder {
@@ -181,10 +186,15 @@ pub(crate) fn gather(tree: &Tree, real: &str, item: Item, exclude: &Matcher) -> 
 fn matching(tree: &Tree, pattern: &str, deep: bool) -> io::Result<Vec<String>> {
     let mut here: Vec<String> = vec![String::new()];
     let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
+    let first_wild = parts
+        .iter()
+        .position(|part| glob::has_wildcards(part))
+        .unwrap_or(parts.len());
     for (at, part) in parts.iter().enumerate() {
         let mut next = Vec::new();
         for folder in here {
-            let (real, item) = tree.resolve(&folder, true)?;
+            // What a wildcard found is no way through a link.
+            let (real, item) = tree.resolve(&folder, at <= first_wild || deep)?;
             if !item.is_some_and(|item| item.meta.is_dir()) {
                 continue;
             }
@@ -302,6 +312,7 @@ impl Solver<'_> {
         };
         if matches.is_empty()
             && tree.is_context()
+            && matching(tree, pattern, true).map_err(doing())?.is_empty()
             && !self.is_sent(tree, fixed_part(pattern)).map_err(doing())?
         {
             return Err(Fault::new(span, format!("nothing matches {path}"))
@@ -425,7 +436,8 @@ impl Solver<'_> {
             };
             let folder = self.scratch("unpacked").map_err(UnpackFailure::Io)?;
             fs::create_dir(&folder).map_err(UnpackFailure::Io)?;
-            coil_store::unpack_archive(&mut stream, &folder, self.ownership()).map_err(|error| {
+            let unpacked = coil_store::unpack_archive_folders(&mut stream, &folder, self.ownership());
+            let own = unpacked.map_err(|error| {
                 UnpackFailure::Archive(format!("the archive {} cannot be unpacked: {error}", named.name))
             })?;
             let tree = Tree::Layers(vec![folder]);
@@ -433,6 +445,9 @@ impl Solver<'_> {
             let none = Matcher::default();
             if let Some(item) = item {
                 named.entries = gather(&tree, "", item, &none).map_err(UnpackFailure::Io)?;
+                for found in named.entries.iter_mut().skip(1) {
+                    found.implied = found.item.meta.is_dir() && !own.contains(Path::new(&found.path));
+                }
             }
             named.inline = None;
             named.is_foreign = false;
@@ -467,12 +482,19 @@ impl Solver<'_> {
                 hasher.update(
                     format!("{}\0{:o} {} {}\0", found.path, meta.mode(), owner.0, owner.1).as_bytes(),
                 );
+                if found.implied {
+                    hasher.update(b"implied");
+                }
                 if meta.is_file() {
                     hasher.update(self.files.of(&found.item)?.hex().as_bytes());
                 } else if meta.is_symlink() {
                     hasher.update(fs::read_link(&found.item.place)?.as_os_str().as_encoded_bytes());
                 }
-                for (name, value) in kept_xattrs(&found.item.place) {
+                let xattrs = match named.is_foreign {
+                    true => Vec::new(),
+                    false => kept_xattrs(&found.item.place),
+                };
+                for (name, value) in xattrs {
                     hasher.update(name.as_bytes());
                     hasher.update(&value);
                 }

@@ -22,6 +22,8 @@ pub struct FailedStep {
     pub tail: Vec<String>,
     /// The step's name.
     pub step: String,
+    /// Why, where no program was run to its end.
+    pub error: Option<String>,
 }
 
 /// Why an image was not built.
@@ -42,6 +44,8 @@ pub enum BuildError {
     Executor {
         /// Its lines.
         span: Span,
+        /// What was to be run.
+        command: String,
         /// Why.
         source: Box<StepError>,
     },
@@ -126,7 +130,9 @@ impl fmt::Display for BuildError {
                 "process \"{}\" did not complete successfully: exit code: {}",
                 step.command, step.code
             ),
-            BuildError::Executor { .. } => f.write_str("the step cannot be run"),
+            BuildError::Executor { command, .. } => {
+                write!(f, "process \"{command}\" did not complete successfully")
+            }
             BuildError::Pull { name, .. } => write!(f, "the image {name} cannot be had"),
             BuildError::Store(_) => f.write_str("the store cannot be used"),
             BuildError::Io { doing, .. } => write!(f, "{doing} failed"),

@@ -6,6 +6,7 @@ use coil_plan::VertexId;
 use serde_json::json;
 
 use super::copying::{CopyOp, CopySource, From};
+use super::debugging::Around;
 use super::lowering::{Lowering, Op, Reading};
 use super::ownership::Chmod;
 use super::stage_state::{StageState, quoted_list};
@@ -105,6 +106,9 @@ impl Lowering<'_> {
     fn expose(&self, state: &mut StageState, words: &[String], span: Span) -> Result<(), BuildError> {
         let lexer = Lexer::new(self.file.directives.escape);
         let mut all = Vec::new();
+        // The words as they are written are what is sorted.
+        let mut words: Vec<&String> = words.iter().collect();
+        words.sort();
         for text in words {
             let expanded = lexer
                 .words(text, &|name: &str| state.get(name))
@@ -120,7 +124,6 @@ impl Lowering<'_> {
                 all.extend(found);
             }
         }
-        all.sort();
         for port in &all {
             state.config.config.exposed_ports.insert(port.clone(), json!({}));
         }
@@ -164,6 +167,10 @@ impl Lowering<'_> {
             .chain(inputs.iter().copied())
             .collect();
         reading.vertex = self.add(name, op, &all, span, reading.cached);
+        if self.builder.debugger.is_some() {
+            let around = Around::of(&reading.state);
+            self.around.insert(self.graph.vertices().len(), around);
+        }
     }
 
     /// What a `--from` means: a stage, another context, or an image.
@@ -173,6 +180,13 @@ impl Lowering<'_> {
         reading: &Reading,
         span: Span,
     ) -> Result<FromPlace, BuildError> {
+        if name.contains('$') {
+            let text = "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround";
+            return Err(Fault::new(span, text)
+                .at(name)
+                .help("write FROM … AS NAME with the variable above this stage, and --from=NAME here")
+                .into());
+        }
         // A context that is given stands in for a stage of its name.
         let stage = match self.request.contexts.contains_key(&name.to_lowercase()) {
             true => None,
@@ -268,6 +282,16 @@ impl Lowering<'_> {
             sources.push(CopySource::read(source, is_add));
         }
         for file in &copying.files {
+            if file.name.trim_start_matches('/').contains('/') {
+                let text = format!(
+                    "open /{}: no such file or directory",
+                    file.name.trim_start_matches('/')
+                );
+                return Err(Fault::new(span, text)
+                    .at(file.name.clone())
+                    .help("a here-document's name is a file's name, without folders")
+                    .into());
+            }
             history.push_str(&format!(" <<{}", file.name));
             let text = match file.expand {
                 true => {

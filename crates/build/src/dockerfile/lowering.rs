@@ -114,10 +114,7 @@ impl<'a> Lowering<'a> {
                 platform.variant.clone().unwrap_or_default(),
             );
         }
-        let name = file.stages[target]
-            .name
-            .clone()
-            .filter(|_| request.target.is_some());
+        let name = file.stages[target].name.clone();
         globals.insert("TARGETSTAGE".into(), name.unwrap_or_else(|| "default".into()));
         let mut lowering = Lowering {
             builder,
@@ -141,6 +138,14 @@ impl<'a> Lowering<'a> {
                 (None, None) => continue,
             };
             lowering.globals.insert(name.clone(), value);
+        }
+        for stage in &file.stages {
+            if lowering
+                .expand_global(&stage.base)
+                .is_ok_and(|base| base.is_empty())
+            {
+                return Err(lowering.blank_base(stage));
+            }
         }
         Ok(lowering)
     }
@@ -331,7 +336,14 @@ impl<'a> Lowering<'a> {
             return Ok(self.request.arch);
         };
         let fault = |message: String| BuildError::from(Fault::new(stage.span, message).at(text.clone()));
+        if text.is_empty() {
+            return Ok(self.request.arch);
+        }
         let platform = self.expand_global(text).map_err(fault)?;
+        // A system alone is this machine's.
+        if platform == "linux" {
+            return Ok(Arch::host());
+        }
         if platform.is_empty() {
             return Err(fault(format!("empty platform value from expression {text}")));
         }
@@ -355,7 +367,8 @@ impl<'a> Lowering<'a> {
         stage: &Stage,
         prefix: &str,
     ) -> Result<(StageState, VertexId), BuildError> {
-        match self.request.contexts.get(&base.to_lowercase()) {
+        let context = self.request.contexts.get(&base.to_lowercase());
+        match context.filter(|_| base != "scratch") {
             Some(NamedContext::Image(_) | NamedContext::Kept(..)) => {}
             Some(NamedContext::Folder(_)) => return Ok(self.folder_as_base(base, stage.span, prefix)),
             None if base == "scratch" => {

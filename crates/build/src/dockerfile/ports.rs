@@ -7,9 +7,26 @@ pub(crate) fn exposed(word: &str) -> Result<Vec<String>, String> {
         None => (word, "tcp".to_owned()),
     };
     // A port of the host may be written before it; only the container's counts.
-    let range = range.rsplit(':').next().unwrap_or(range);
+    let (host, range) = match range.rsplit_once(':') {
+        Some((host, range)) => (host, range),
+        None => ("", range),
+    };
+    let (address, host) = host.rsplit_once(':').unwrap_or(("", host));
+    let address = address.trim_matches(['[', ']']);
+    if !address.is_empty() && address.parse::<std::net::IpAddr>().is_err() {
+        return Err(format!("invalid IP address: {address}"));
+    }
     if range.is_empty() {
         return Err(format!("no port specified: {word}<empty>"));
+    }
+    let (first, last) = ends(range).ok_or_else(|| format!("invalid containerPort: {range}"))?;
+    if !host.is_empty() {
+        let (from, to) = ends(host).ok_or_else(|| format!("invalid hostPort: {host}"))?;
+        if last != first && last - first != to - from {
+            return Err(format!(
+                "invalid ranges specified for container and host Ports: {range} and {host}"
+            ));
+        }
     }
     let protocol = match protocol.as_str() {
         "" => "tcp".to_owned(),
@@ -18,18 +35,14 @@ pub(crate) fn exposed(word: &str) -> Result<Vec<String>, String> {
     if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
         return Err(format!("invalid proto: {protocol}"));
     }
-    let number = |text: &str| {
-        text.parse::<u16>()
-            .map_err(|_| format!("invalid containerPort: {range}"))
-    };
-    let (first, last) = match range.split_once('-') {
-        Some((first, last)) => (number(first)?, number(last)?),
-        None => (number(range)?, number(range)?),
-    };
-    if last < first {
-        return Err(format!("invalid containerPort: {range}"));
-    }
     Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// The first and the last port of a range.
+fn ends(range: &str) -> Option<(u16, u16)> {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some((first, last))
 }
 
 const SIGNALS: [&str; 35] = [
@@ -66,6 +79,13 @@ mod tests {
             ("80/", Ok(vec!["80/tcp"])),
             ("9000-9001", Ok(vec!["9000/tcp", "9001/tcp"])),
             ("80:8080", Ok(vec!["8080/tcp"])),
+            ("127.0.0.1:80:8080", Ok(vec!["8080/tcp"])),
+            ("1.2:80:8080", Err("invalid IP address: 1.2")),
+            ("x:8080", Err("invalid hostPort: x")),
+            (
+                "1-3:8-9",
+                Err("invalid ranges specified for container and host Ports: 8-9 and 1-3"),
+            ),
             ("x", Err("invalid containerPort: x")),
             ("80/foo", Err("invalid proto: foo")),
             ("9-8", Err("invalid containerPort: 9-8")),

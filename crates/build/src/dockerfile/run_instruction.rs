@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coil_dockerfile::{Fault, Located, Mount, Run, RunNetwork, RunSecurity, Span};
+use coil_dockerfile::{Fault, Located, Mount, MountKind, Run, RunNetwork, RunSecurity, Span};
 use coil_plan::VertexId;
 
 use super::copying::From;
@@ -137,8 +137,24 @@ impl Lowering<'_> {
         let mut mounts = Vec::new();
         for text in &run.mounts {
             let fault = |error: String| BuildError::from(Fault::new(span, error).at(text.clone()));
-            let mount = Mount::parse(text, &mut |value| word(value).map_err(|error| error.to_string()))
-                .map_err(fault)?;
+            let mut mount = Mount::parse(text, &mut |value| word(value).map_err(|error| error.to_string()))
+                .map_err(|error| match error.starts_with("'from'") {
+                true => BuildError::from(
+                    Fault::new(span, error)
+                        .at(text.clone())
+                        .help("write FROM … AS NAME with the variable above this stage, and from=NAME here"),
+                ),
+                false => fault(error),
+            })?;
+            let is_known =
+                self.file.stage("scratch").is_some() || self.request.contexts.contains_key("scratch");
+            if mount.from.as_deref() == Some("scratch") && !is_known {
+                // Of nothing there is an empty folder.
+                mount.from = None;
+                if mount.kind == MountKind::Bind {
+                    mount.kind = MountKind::Tmpfs;
+                }
+            }
             let from = match &mount.from {
                 None => From::Context(None),
                 Some(name) => match self.from(name, reading, span)? {
@@ -174,7 +190,7 @@ fn program(run: &Run) -> (Vec<String>, Option<(String, String)>) {
     let is_alone = run.heredocs.len() == 1
         && argv
             .first()
-            .is_some_and(|text| text.trim().starts_with("<<") && !text.trim().contains(char::is_whitespace));
+            .is_some_and(|text| coil_dockerfile::Heredoc::is_whole(text));
     if is_alone && first.content.starts_with("#!") {
         let script = (first.name.clone(), first.text());
         return (vec![format!("/dev/pipes/{}", first.name)], Some(script));

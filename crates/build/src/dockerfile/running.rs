@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc as Shared;
 
-use coil_dockerfile::ignore::Matcher;
+use coil_dockerfile::ignore::{Matcher, clean};
 use coil_dockerfile::{CacheSharing, Fault, Mount, MountKind, Span};
 use coil_oci::{Arch, Descriptor, Digest, media_type};
 
@@ -168,6 +168,7 @@ impl Solver<'_> {
     ) -> Result<BuiltLayer, BuildError> {
         let executor_failed = |error| BuildError::Executor {
             span,
+            command: op.argv.join(" "),
             source: Box::new(error),
         };
         let Some(executor) = self.builder.executor else {
@@ -187,11 +188,11 @@ impl Solver<'_> {
             step.privileges = StepPrivileges::Everything;
         }
         step.hosts.clone_from(&self.request.hosts);
-        step.limits.shared_memory = self.request.shared_memory;
         step.limits = self.request.limits;
-        step.process_limits.clone_from(&self.request.process_limits);
+        step.limits.shared_memory = self.request.shared_memory;
         step.group.clone_from(&self.request.group);
         step.devices.clone_from(&op.devices);
+        step.process_limits.clone_from(&self.request.process_limits);
         for (variable, value) in op
             .proxies
             .iter()
@@ -243,6 +244,10 @@ impl Solver<'_> {
             {
                 continue;
             }
+            // Where its size is asked for, the shared memory is one of the step's own mounts.
+            if name == "dev" && step.limits.shared_memory.is_some() {
+                continue;
+            }
             if whole.resolve(name, false).map_err(doing())?.1.is_none() {
                 folder(&upper.join(name), 0o755).map_err(doing())?;
             }
@@ -271,6 +276,7 @@ impl Solver<'_> {
             })
             .map_err(|error| BuildError::Executor {
                 span,
+                command: step.argv.join(" "),
                 source: Box::new(error),
             })?;
         if end.is_success() {
@@ -285,6 +291,7 @@ impl Solver<'_> {
             out_of_memory: end.out_of_memory,
             tail: lines,
             step: name.to_owned(),
+            error: None,
         };
         if let Some(debugger) = self.builder.debugger {
             debugger.failed(step, &failed);
@@ -305,6 +312,17 @@ impl Solver<'_> {
         belongings: &mut Belongings,
     ) -> Result<(), BuildError> {
         let about = &mount.mount;
+        let empty_at_first =
+            matches!(about.kind, MountKind::Tmpfs | MountKind::Cache) && mount.from == From::Context(None);
+        let source = about.source.as_deref().map(|source| clean(&format!("/{source}")));
+        if let Some(source) = source.filter(|source| empty_at_first && source != "/") {
+            return Err(
+                Fault::new(span, format!("open {source}: no such file or directory"))
+                    .at("source")
+                    .help("this mount is empty at first: name with from= what the source is a part of")
+                    .into(),
+            );
+        }
         match about.kind {
             MountKind::Tmpfs => {
                 let target = mount.target.clone().unwrap_or_default();
@@ -420,7 +438,10 @@ impl Solver<'_> {
         }
         step.binds.push(StepBind {
             source: place,
-            target: mount.target.clone().unwrap_or_else(|| format!("{SECRETS}/{id}")),
+            target: mount
+                .target
+                .clone()
+                .unwrap_or_else(|| format!("{SECRETS}/{}", id.rsplit('/').next().unwrap_or(&id))),
             read_only: true,
         });
         Ok(())

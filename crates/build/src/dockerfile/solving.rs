@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::cache_files::ImportedCache;
 use super::copy_plan::{Planned, shared_names};
 use super::copying::{CopyOp, CopySource, From, Named};
+use super::debugging::Around;
 use super::file_digests::FileDigests;
 use super::lowering::{Lowering, Op, PlannedStep};
 use super::ownership::{OwnerError, owner};
@@ -56,6 +57,8 @@ pub(crate) struct Solver<'a> {
     used: Mutex<BTreeSet<String>>,
     /// What its steps fetched.
     pub(super) downloads: Mutex<BTreeSet<Material>>,
+    /// What a shell beside each step has, by the step's number.
+    pub(super) around: BTreeMap<usize, Around>,
     /// What the steps ask of the context: paths without a slash at their start, perhaps with wildcards.
     pub(super) of_context: Vec<String>,
 }
@@ -93,7 +96,10 @@ impl Builder<'_> {
         self.events
             .planned(steps.filter(|step| !matches!(step.op.op, Op::Scratch)).count());
         let Lowering {
-            graph, mut stages, ..
+            graph,
+            mut stages,
+            around,
+            ..
         } = lowering;
         let folder = self
             .store
@@ -112,6 +118,7 @@ impl Builder<'_> {
             imported: ImportedCache::read(self, request),
             used: Mutex::default(),
             downloads: Mutex::default(),
+            around,
             of_context: graph
                 .vertices()
                 .iter()
@@ -220,6 +227,10 @@ impl Solver<'_> {
             }
             Err(error) => {
                 events.failed(step.number, &vertex.name, &error.to_string());
+                // A program that failed has been looked into with all its mounts.
+                if !matches!(error, BuildError::Step { .. }) {
+                    self.look_into(step.number, &vertex.name, &below, &error);
+                }
                 Err(error)
             }
         }

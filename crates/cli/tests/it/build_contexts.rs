@@ -90,7 +90,8 @@ fn a_git_repository_is_a_context() {
     let read = |out: &Path, name: &str| fs::read_to_string(out.join(name)).unwrap();
     let newest = files(&context, "newest", &url, &[]);
     assert_eq!(read(&newest, "all/file"), "second\n");
-    assert!(!newest.join("all/ignored").exists() && !newest.join("all/.git").exists());
+    // An ignore file counts for folders alone, as in BuildKit.
+    assert!(newest.join("all/ignored").exists() && !newest.join("all/.git").exists());
     for (name, place) in [("tag", "v1"), ("commit", first.as_str()), ("short", &first[..10])] {
         let out = files(&context, name, &format!("{url}#{place}"), &[]);
         assert_eq!(read(&out, "all/file"), "first\n", "{name}");

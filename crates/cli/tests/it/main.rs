@@ -35,6 +35,7 @@ mod foreign_base;
 mod formats;
 mod full_disks;
 mod groups;
+mod guides;
 mod health;
 mod images;
 mod images_moved;

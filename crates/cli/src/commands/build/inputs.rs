@@ -21,9 +21,20 @@ impl Build {
     /// What is asked of the builder, but for what lies in files and with registries.
     pub(super) fn request(&self, settings: &Settings, context: &Context) -> Result<BuildRequest, Failure> {
         let environment = settings.environment();
+        if self.no_cache && !self.no_cache_filter.is_empty() {
+            let text = "--no-cache and --no-cache-filter cannot currently be used together";
+            return Err(Failure::new(text).help("--no-cache alone makes every step anew"));
+        }
         let mut args = BTreeMap::new();
         for text in &self.args {
             match text.split_once('=') {
+                Some(("", _)) => {
+                    return Err(
+                        Failure::new(format!("invalid key-value pair {text:?}: empty key")).help(
+                            "write --build-arg NAME=VALUE, or --build-arg NAME for the variable's own value",
+                        ),
+                    );
+                }
                 Some((name, value)) => {
                     args.insert(name.to_owned(), value.to_owned());
                 }
@@ -54,6 +65,7 @@ impl Build {
             let (key, value) = text.split_once('=').unwrap_or((text, ""));
             labels.insert(key.to_owned(), value.to_owned());
         }
+        let (limits, group) = self.limits.read()?;
         Ok(BuildRequest {
             text: context.text.clone(),
             name: context.name.clone(),
@@ -65,11 +77,14 @@ impl Build {
             labels,
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
-        let (limits, group) = self.limits.read()?;
             arch: Arch::host(),
             annotations: BTreeMap::new(),
             cache_from: Vec::new(),
+            cache_images: Vec::new(),
+            inline_cache: false,
             insecure: false,
+            devices: Vec::new(),
+            source: context.source.clone(),
             no_cache: self.no_cache,
             no_cache_stages: self.no_cache_filter.clone(),
             pull: self.pull,
@@ -80,16 +95,14 @@ impl Build {
                     return Err(Failure::new(format!(
                         "network mode \"{other}\" not supported by coil build"
                     ))
-            cache_images: Vec::new(),
-            inline_cache: false,
                     .help("it is default, host or none")
-            devices: Vec::new(),
-            source: context.source.clone(),
                     .code(125));
                 }
             },
             hosts: collected(&self.hosts, build_flags::host)?,
             shared_memory: self.shm_size.as_deref().map(build_flags::size).transpose()?,
+            limits,
+            group,
             process_limits: collected(&self.ulimits, build_flags::limit)?,
             epoch,
             times: FileTimes::Kept,
@@ -101,8 +114,6 @@ impl Build {
         request.annotations.clone_from(&more.annotations);
         let own = destinations.iter().flat_map(|one| one.annotations.clone());
         request.annotations.extend(own);
-            limits,
-            group,
         request.cache_from.clone_from(&more.cache_from.folders);
         request.cache_images.clone_from(&more.cache_from.images);
         let asked = request.args.get("BUILDKIT_INLINE_CACHE").map(String::as_str);
@@ -120,6 +131,7 @@ impl Build {
     pub(super) fn take_contexts(
         &self,
         request: &mut BuildRequest,
+        engine: &Engine,
         sources: &Sources<'_>,
     ) -> Result<Vec<Unpacked>, Failure> {
         let mut unpacked = Vec::new();
@@ -131,7 +143,6 @@ impl Build {
         Ok(unpacked)
     }
 
-        engine: &Engine,
     /// Git, where it is installed and the network may be used.
     pub(super) fn git(
         &self,
@@ -189,17 +200,6 @@ fn collected<T>(texts: &[String], read: fn(&str) -> Result<T, Failure>) -> Resul
     texts.iter().map(|text| read(text)).collect()
 }
 
-fn named_context(
-    text: &str,
-    sources: &Sources<'_>,
-) -> Result<(String, NamedContext, Option<Unpacked>), Failure> {
-    let bad = |why: String| {
-        Failure::new(format!("invalid context `{text}`: {why}"))
-            .help("give --build-context NAME=FOLDER, NAME=docker-image://IMAGE, NAME=oci-layout://FOLDER, or NAME=ADDRESS of a tar or git repository")
-            .code(125)
-    };
-    let (name, value) = text.split_once('=').ok_or_else(|| bad("it has no `=`".into()))?;
-    let name = name.to_lowercase();
 /// `PATH`, `PATH:TAG` or `PATH@DIGEST` of an OCI layout.
 fn layout(place: &str) -> Result<(&str, LayoutChoice), String> {
     if let Some((path, digest)) = place.rsplit_once('@') {
@@ -212,9 +212,20 @@ fn layout(place: &str) -> Result<(&str, LayoutChoice), String> {
     }
 }
 
+fn named_context(
+    text: &str,
+    engine: &Engine,
+    sources: &Sources<'_>,
+) -> Result<(String, NamedContext, Option<Unpacked>), Failure> {
+    let bad = |why: String| {
+        Failure::new(format!("invalid context `{text}`: {why}"))
+            .help("give --build-context NAME=FOLDER, NAME=docker-image://IMAGE, NAME=oci-layout://FOLDER, or NAME=ADDRESS of a tar or git repository")
+            .code(125)
+    };
+    let (name, value) = text.split_once('=').ok_or_else(|| bad("it has no `=`".into()))?;
+    let name = name.to_lowercase();
     if let Some(image) = value.strip_prefix("docker-image://") {
         return Ok((name, NamedContext::Image(image.to_owned()), None));
-    engine: &Engine,
     }
     if let Some(place) = value.strip_prefix("oci-layout://") {
         let (path, choice) = layout(place).map_err(bad)?;

@@ -1,0 +1,4 @@
+#!/bin/sh
+set -e
+python server.py &
+exec ./wait-for.sh 127.0.0.1:5432 "$@"
