@@ -83,12 +83,22 @@ impl Debugger for Shells<'_> {
     fn failed(&self, step: &Step, why: &FailedStep) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.log.hold();
-        let ending = match why.out_of_memory {
-            true => "ran out of memory".to_owned(),
-            false => format!("failed with exit code {}", why.code),
+        let (ending, place) = match (&why.error, why.out_of_memory) {
+            (Some(error), _) => (
+                format!("failed: {error}"),
+                "the files that it found, with its stage's variables",
+            ),
+            (None, true) => (
+                "ran out of memory".to_owned(),
+                "its file system, with its mounts and variables",
+            ),
+            (None, false) => (
+                format!("failed with exit code {}", why.code),
+                "its file system, with its mounts and variables",
+            ),
         };
         output::error_line(&format!(
-            "debug: {} {ending}\ndebug: this is a shell in its file system, with its mounts and variables; `exit` ends the build",
+            "debug: {} {ending}\ndebug: this is a shell in {place}; `exit` ends the build",
             why.step
         ));
         for line in &why.tail {

@@ -1,12 +1,16 @@
 //! A shell where a build stands: in the file system of a step that failed, or at the end of a stage.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 
 use coil_oci::Descriptor;
 
+use super::solving::{Layers, Solver};
+use super::stage_state::StageState;
 use super::tree::Tree;
-use super::{BuildError, BuildRequest, Builder};
-use crate::executor::{Step, StepNetwork};
+use super::{BuildError, BuildRequest, Builder, FailedStep};
+use crate::executor::Step;
 
 /// Shells, the best first.
 const SHELLS: [&str; 4] = ["bin/bash", "bin/sh", "bin/ash", "busybox/sh"];
@@ -24,7 +28,66 @@ impl Step {
     }
 }
 
+/// What a shell beside a step has of its stage.
+#[derive(Debug, Clone)]
+pub(crate) struct Around {
+    env: BTreeMap<String, String>,
+    workdir: String,
+    user: String,
+}
+
+impl Around {
+    /// What a stage has by now.
+    pub(super) fn of(state: &StageState) -> Around {
+        Around {
+            env: state.env.iter().cloned().collect(),
+            workdir: state.workdir().to_owned(),
+            user: state.config.config.user.clone(),
+        }
+    }
+}
+
+impl Solver<'_> {
+    /// Lets the user look into the files that a step without a program of its own failed on.
+    pub(super) fn look_into(&self, number: usize, name: &str, below: &Layers, error: &BuildError) {
+        let (Some(debugger), Some(around)) = (self.builder.debugger, self.around.get(&number)) else {
+            return;
+        };
+        let upper = self
+            .scratch("debug")
+            .and_then(|upper| fs::create_dir(&upper).map(|()| upper));
+        // Where not even that can be had, the error itself says enough.
+        let (Ok(upper), Ok(lower)) = (upper, self.snapshots(below)) else {
+            return;
+        };
+        let mut step = Step::new(self.request.arch, lower, upper, Vec::new());
+        step.env.extend(around.env.clone());
+        step.workdir.clone_from(&around.workdir);
+        step.user.clone_from(&around.user);
+        self.builder.see_host(&mut step, self.request);
+        let failed = FailedStep {
+            command: name.to_owned(),
+            code: 1,
+            out_of_memory: false,
+            tail: Vec::new(),
+            step: name.to_owned(),
+            error: Some(error.to_string()),
+        };
+        debugger.failed(&step, &failed);
+    }
+}
+
 impl Builder<'_> {
+    /// What a step sees of the host besides its own files.
+    fn see_host(&self, step: &mut Step, request: &BuildRequest) {
+        for (name, value) in &self.host.env {
+            step.env.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        step.binds.extend(self.host.binds.iter().cloned());
+        step.network = request.network;
+        step.hosts.clone_from(&request.hosts);
+    }
+
     /// A step in the file system of a built image, with its environment; what it writes goes to `upper`.
     ///
     /// # Errors
@@ -49,19 +112,11 @@ impl Builder<'_> {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             step.env.insert(name.to_owned(), value.to_owned());
         }
-        for (name, value) in &self.host.env {
-            step.env.entry(name.clone()).or_insert_with(|| value.clone());
-        }
-        step.binds.extend(self.host.binds.iter().cloned());
         if !config.working_dir.is_empty() {
             step.workdir = config.working_dir;
         }
         step.user = config.user;
-        step.network = match request.network {
-            StepNetwork::None => StepNetwork::None,
-            StepNetwork::Host => StepNetwork::Host,
-        };
-        step.hosts.clone_from(&request.hosts);
+        self.see_host(&mut step, request);
         Ok(step)
     }
 }

@@ -9,6 +9,7 @@ use coil_plan::{Graph, VertexId};
 
 use super::bases::Base;
 use super::copying::{CopyOp, CopySource, From};
+use super::debugging::Around;
 use super::provenance::Used;
 use super::running::RunOp;
 use super::solving::BuiltLayer;
@@ -79,6 +80,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) images: BTreeMap<(String, Arch), VertexId>,
     /// The images that it rests on.
     pub(crate) used: Used,
+    /// What a shell beside each step has, by the step's number; kept where somebody may open one.
+    pub(crate) around: BTreeMap<usize, Around>,
 }
 
 /// A stage while its instructions are read.

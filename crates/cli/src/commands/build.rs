@@ -213,6 +213,8 @@ impl Build {
         self.complete(&mut request, &more, &destinations);
         // Unpacked ones are there as long as this is held.
         let _unpacked = self.take_contexts(&mut request, &engine, &sources)?;
+        // What is looked at before the build is looked at for the first of its platforms.
+        request.arch = self.arches(settings)?[0];
         let shells = Shells::new(&engine, &signals, sweep, &log);
         let access = RegistryAccess::read(settings.environment());
         let registries = Registries::new(&fetcher, access.settings, &access.credentials);
@@ -232,7 +234,6 @@ impl Build {
         };
         if let Some(stage) = self.debug.as_deref().filter(|stage| !stage.is_empty()) {
             request.target = Some(stage.to_owned());
-            request.arch = self.arches(settings)?[0];
             return self.debug_stage(&engine, &builder, &request, &context, &shells, &log);
         }
         let checked = match self.look(&builder, &request, &context, &log)? {

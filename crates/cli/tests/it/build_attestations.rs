@@ -19,7 +19,9 @@ fn blob(layout: &Path, digest: &Value) -> Value {
 
 /// The image of a layout, and the statements about it by their kind.
 fn told(layout: &Path) -> (Value, Vec<(String, Value)>) {
-    let top: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let top: Value =
+        serde_json::from_slice(&fs::read(layout.join("index.json")).expect("a layout with what is told"))
+            .expect("a layout with what is told");
     let index = blob(layout, &top["manifests"][0]["digest"]);
     let entries = index["manifests"]
         .as_array()
@@ -37,22 +39,26 @@ fn told(layout: &Path) -> (Value, Vec<(String, Value)>) {
         image["digest"]
     );
     let manifest = blob(layout, &about["digest"]);
-    let statements = manifest["layers"].as_array().unwrap().iter().map(|layer| {
-        assert_eq!(layer["mediaType"], "application/vnd.in-toto+json");
-        let kind = layer["annotations"]["in-toto.io/predicate-type"]
-            .as_str()
-            .unwrap();
-        let statement = blob(layout, &layer["digest"]);
-        assert_eq!(statement["predicateType"], kind);
-        let subject = &statement["subject"][0]["digest"]["sha256"];
-        assert!(
-            image["digest"]
+    let statements = manifest["layers"]
+        .as_array()
+        .expect("a layout with what is told")
+        .iter()
+        .map(|layer| {
+            assert_eq!(layer["mediaType"], "application/vnd.in-toto+json");
+            let kind = layer["annotations"]["in-toto.io/predicate-type"]
                 .as_str()
-                .unwrap()
-                .ends_with(subject.as_str().unwrap())
-        );
-        (kind.to_owned(), statement)
-    });
+                .expect("a layout with what is told");
+            let statement = blob(layout, &layer["digest"]);
+            assert_eq!(statement["predicateType"], kind);
+            let subject = &statement["subject"][0]["digest"]["sha256"];
+            assert!(
+                image["digest"]
+                    .as_str()
+                    .expect("a layout with what is told")
+                    .ends_with(subject.as_str().expect("a layout with what is told"))
+            );
+            (kind.to_owned(), statement)
+        });
     (image.clone(), statements.collect())
 }
 

@@ -212,3 +212,36 @@ fn warnings_are_told_by_a_build_and_may_end_it() {
     let check = context.coil(["build", "--check"]).arg(&clean).run().success();
     assert_eq!(check.stdout(), "Check complete, no warnings found.\n");
 }
+
+#[test]
+fn a_base_of_another_platform_is_told() {
+    let context = fresh();
+    let base = context.project("foreign", &[("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")]);
+    context
+        .coil(["build", "-q", "--platform", "linux/arm64", "-t", "foreign:1"])
+        .arg(&base)
+        .run()
+        .success();
+    let folder = context.project("on-foreign", &[("Dockerfile", "FROM foreign:1\nLABEL a=b\n")]);
+    let checked = context
+        .coil(["build", "--check", "--platform", "linux/amd64"])
+        .arg(&folder)
+        .run()
+        .expect_code(1);
+    for part in [
+        "InvalidBaseImagePlatform",
+        "foreign:1 is for linux/arm64",
+        "linux/amd64",
+    ] {
+        assert!(checked.stdout().contains(part), "{part}: {}", checked.stdout());
+    }
+    let meant = context
+        .coil(["build", "--check", "--platform", "linux/arm64"])
+        .arg(&folder)
+        .run();
+    assert!(
+        !meant.stdout().contains("InvalidBaseImagePlatform"),
+        "{}",
+        meant.stdout()
+    );
+}

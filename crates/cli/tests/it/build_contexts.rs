@@ -72,16 +72,6 @@ fn files(context: &Context, name: &str, place: &str, more: &[&str]) -> PathBuf {
     out
 }
 
-fn temporary(context: &Context) -> Vec<String> {
-    let entries = fs::read_dir(context.root().join("tmp"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
-}
-
 #[test]
 fn a_git_repository_is_a_context() {
     let context = fresh();
@@ -133,7 +123,7 @@ fn a_git_repository_is_a_context() {
         .run()
         .refusal(&["git is not installed"]);
     drop(without);
-    assert_eq!(temporary(&context), Vec::<String>::new());
+    assert_eq!(context.unfinished(), Vec::<String>::new());
 }
 
 #[test]
@@ -223,5 +213,167 @@ fn a_tar_and_a_dockerfile_at_an_address_are_contexts() {
         .arg(address("/none"))
         .run()
         .refusal(&["/none"]);
-    assert_eq!(temporary(&context), Vec::<String>::new());
+    assert_eq!(context.unfinished(), Vec::<String>::new());
+}
+
+#[test]
+fn no_repository_leads_to_files_or_programs_of_this_machine() {
+    let context = fresh();
+    let treasure = context.project("treasure", &[("gold", "not yours\n")]);
+    git(&treasure, &["init", "-q"]);
+    git(&treasure, &["add", "."]);
+    git(&treasure, &["commit", "-q", "-m", "one"]);
+    let evil = context.project(
+        "evil",
+        &[("Dockerfile", "FROM scratch\nCOPY . /\n"), ("sub/f", "x")],
+    );
+    std::os::unix::fs::symlink("/etc", evil.join("out")).expect("files can be written");
+    git(&evil, &["init", "-q"]);
+    git(&evil, &["add", "."]);
+    git(&evil, &["commit", "-q", "-m", "one"]);
+    let url = format!("file://{}", evil.display());
+    let pwned = context.path().join("pwned");
+    let touch = format!("touch {}", pwned.display());
+    for (place, words) in [
+        (format!("{url}#:../.."), ["../..", "leads out"]),
+        (format!("{url}#main:sub/../../.."), ["sub/../../..", "leads out"]),
+        (format!("{url}?subdir=..%2F.."), ["../..", "leads out"]),
+        (format!("{url}#main:/out"), ["/out", "leads out"]),
+        (
+            format!("{url}#--upload-pack={touch}"),
+            ["no branch", "--upload-pack"],
+        ),
+        (
+            format!("{url}?ref=--upload-pack={touch}"),
+            ["no branch", "--upload-pack"],
+        ),
+        (format!("{url}#+refs/heads/*:refs/heads/*"), ["+refs", "help:"]),
+        (
+            format!("ssh://-oProxyCommand={touch}/x"),
+            ["cannot be fetched", "help:"],
+        ),
+    ] {
+        context.coil(["build"]).arg(&place).run().refusal(&words);
+        let text = format!("FROM scratch\nADD {} /x\n", place.replace(' ', "%20"));
+        let adds = context.project("evil-adds", &[("Dockerfile", text.as_str())]);
+        context
+            .coil(["build"])
+            .arg(&adds)
+            .run()
+            .refusal(&["Dockerfile:2"]);
+    }
+    // Submodules may be of the network alone, whatever the user's own settings are.
+    for address in [
+        format!("file://{}", treasure.display()),
+        treasure.display().to_string(),
+        format!("ext::sh -c {}", touch.replace(' ', "%20")),
+    ] {
+        let modules = format!("[submodule \"mod\"]\n\tpath = mod\n\turl = {address}\n\tupdate = checkout\n");
+        fs::write(evil.join(".gitmodules"), modules).expect("files can be written");
+        let commit = git(&treasure, &["rev-parse", "HEAD"]);
+        git(&evil, &["add", ".gitmodules"]);
+        git(
+            &evil,
+            &[
+                "update-index",
+                "--add",
+                "--cacheinfo",
+                &format!("160000,{commit},mod"),
+            ],
+        );
+        git(&evil, &["commit", "-q", "-m", "two"]);
+        context
+            .coil(["build"])
+            .arg(&url)
+            .env("GIT_ALLOW_PROTOCOL", "file:ext")
+            .run()
+            .refusal(&["not allowed", "submodules=false"]);
+        let out = files(&context, "left-out", &format!("{url}?submodules=false"), &[]);
+        assert!(out.join("sub/f").is_file() && !out.join("mod/gold").exists());
+        fs::remove_dir_all(&out).expect("files can be removed");
+    }
+    assert!(!pwned.exists());
+    assert_eq!(context.unfinished(), Vec::<String>::new());
+}
+
+#[test]
+fn an_image_of_a_layout_is_a_context() {
+    let context = fresh();
+    let inner = context.project(
+        "inner",
+        &[(
+            "Dockerfile",
+            "FROM scratch\nCOPY Dockerfile /inner\nENV INNER=1\n",
+        )],
+    );
+    let layout = context.path().join("a-layout");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    for name in ["inner:one", "inner:two"] {
+        context
+            .coil(["build", "-q", "-t", name, "--label", name, "-o", &output])
+            .arg(&inner)
+            .run()
+            .success();
+    }
+    let outer = context.project(
+        "outer",
+        &[(
+            "Dockerfile",
+            "FROM base\nCOPY --from=base /inner /again\nCOPY --from=whole /inner /third\n",
+        )],
+    );
+    let place = layout.display();
+    let index: serde_json::Value =
+        serde_json::from_slice(&fs::read(layout.join("index.json")).expect("a layout")).expect("JSON");
+    let digest = index["manifests"][0]["digest"]
+        .as_str()
+        .expect("a digest")
+        .to_owned();
+    let build = |base: String| {
+        let whole = format!("whole=oci-layout://{place}@{digest}");
+        context
+            .coil([
+                "build",
+                "--offline",
+                "-t",
+                "outer",
+                "--build-context",
+                &format!("base={base}"),
+            ])
+            .args(["--build-context", whole.as_str()])
+            .arg(&outer)
+            .run()
+    };
+    build(format!("oci-layout://{place}:two")).success();
+    let told = context
+        .coil(["inspect", "-f", "{{.Config.Env}} {{.Config.Labels}}", "outer"])
+        .run()
+        .success();
+    assert!(
+        told.stdout().contains("INNER=1") && told.stdout().contains("inner:two"),
+        "{}",
+        told.stdout()
+    );
+    build(format!("oci-layout://{place}:three")).refusal(&["has no image :three", "one, two"]);
+    build("oci-layout:///no/such/place".into()).refusal(&["/no/such/place", "help:"]);
+    build("target:other".into()).refusal(&["target:other", "bake"]);
+    // A blob that is not what its name says is not taken.
+    let other = fresh();
+    for entry in fs::read_dir(layout.join("blobs/sha256"))
+        .expect("a layout")
+        .flatten()
+    {
+        fs::write(entry.path(), "spoilt").expect("files can be written");
+    }
+    other
+        .coil([
+            "build",
+            "--offline",
+            "--build-context",
+            &format!("base=oci-layout://{place}:two"),
+        ])
+        .args(["--build-context", &format!("whole=oci-layout://{place}:two")])
+        .arg(&outer)
+        .run()
+        .refusal(&["blobs/sha256/"]);
 }

@@ -190,3 +190,28 @@ fn a_shell_opens_where_a_step_failed_and_at_the_end_of_a_stage() {
         .run()
         .refusal(&["no shell"]);
 }
+
+#[test]
+fn a_shell_opens_in_the_files_that_another_instruction_failed_on() {
+    let context = with_python();
+    let folder = context.project(
+        "debug-copy",
+        &[(
+            "Dockerfile",
+            "FROM python:3.11-slim\nENV STAGE=three\nRUN mkdir /made && echo there > /made/file\nWORKDIR /made\nCOPY missing.txt .\n",
+        )],
+    );
+    let shell = context
+        .coil(["build", "--debug"])
+        .arg(&folder)
+        .input("cat file; echo $STAGE $PWD; exit 0\n")
+        .run()
+        .expect_code(1);
+    assert_eq!(shell.stdout(), "there\nthree /made\n");
+    for part in [
+        "debug: [4/4] COPY missing.txt . failed: \"/missing.txt\": not found",
+        "Dockerfile:5",
+    ] {
+        assert!(shell.stderr().contains(part), "{part}: {}", shell.stderr());
+    }
+}

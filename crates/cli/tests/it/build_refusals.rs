@@ -55,6 +55,17 @@ const MISTAKES: &[(&str, &[&str])] = &[
         "RUN --mount=type=cach,target=/x true",
         &["unsupported mount type \"cach\""],
     ),
+    (
+        "RUN --mount=from=$STAGE,target=/x true",
+        &[
+            "'from' doesn't support variable expansion",
+            "write FROM … AS NAME",
+        ],
+    ),
+    (
+        "RUN --device=a/b=c true",
+        &["not allowed", "--allow device=a/b=c"],
+    ),
     ("RUN --security=insecure true", &["is not allowed"]),
     ("COPY --chown=joe a.txt /x", &["there is no user `joe`"]),
     ("COPY --chmod=999 a.txt /x", &["invalid chmod parameter: '999'"]),

@@ -278,3 +278,24 @@ fn what_ends_by_force_is_told_of_and_removed() {
     context.coil(["rm", "-f", "left"]).run().success();
     context.coil(["inspect", "left"]).run().refusal(&["left"]);
 }
+
+#[test]
+fn a_build_says_what_is_full_and_leaves_nothing_half_written() {
+    let disk = SmallDisk::new("64m");
+    let project = disk.context.project("large", &[("small", "x")]);
+    let file = std::fs::File::create(project.join("large")).expect("files can be written");
+    file.set_len(90 << 20).expect("files can be written");
+    let build = |line: &str| {
+        let text = format!("FROM small\n{line}\n");
+        std::fs::write(project.join("Dockerfile"), text).expect("files can be written");
+        disk.context.coil(["build", "--offline"]).arg(&project).run()
+    };
+    build("RUN dd if=/dev/zero of=/large bs=65536 count=1400").refusal(&[
+        "Dockerfile:2",
+        "No space left on device",
+        "coil builder prune",
+    ]);
+    build("COPY large /large").refusal(&["No space left on device", "--root DIR"]);
+    assert_eq!(disk.context.unfinished(), Vec::<String>::new());
+    build("COPY small /small\nRUN cat /small").success();
+}
