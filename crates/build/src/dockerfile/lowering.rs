@@ -125,10 +125,11 @@ impl<'a> Lowering<'a> {
             file,
             graph: Graph::new(),
             stages: BTreeMap::new(),
-            used: Used::default(),
             globals,
             used_args: BTreeSet::new(),
             images: BTreeMap::new(),
+            used: Used::default(),
+            around: BTreeMap::new(),
         };
         let lexer = Lexer::new(file.directives.escape);
         for (name, value) in &file.global_args {
@@ -395,18 +396,6 @@ impl<'a> Lowering<'a> {
         Ok((state, vertex))
     }
 
-    pub(super) fn add(
-        &mut self,
-        name: String,
-        op: Op,
-        inputs: &[VertexId],
-        span: Span,
-        cached: bool,
-    ) -> VertexId {
-        let number = self.graph.vertices().len() + 1;
-        let step = PlannedStep {
-            number,
-            span,
     /// A stage on a folder's files, with an empty configuration.
     fn folder_as_base(&mut self, name: &str, span: Span, prefix: &str) -> (StageState, VertexId) {
         let nothing = self.add(format!("{prefix} FROM {name}"), Op::Scratch, &[], span, true);
@@ -445,6 +434,18 @@ impl<'a> Lowering<'a> {
         Ok(found)
     }
 
+    pub(super) fn add(
+        &mut self,
+        name: String,
+        op: Op,
+        inputs: &[VertexId],
+        span: Span,
+        cached: bool,
+    ) -> VertexId {
+        let number = self.graph.vertices().len() + 1;
+        let step = PlannedStep {
+            number,
+            span,
             op,
             cached,
         };
