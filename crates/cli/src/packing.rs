@@ -55,7 +55,7 @@ pub fn pack(
         variable_formats: format_settings::of_uv(environment)?,
         ..request.clone()
     };
-    signals.clean_up(sweep(settings, engine, request, target));
+    signals.clean_up(sweep(engine, request, target));
     let index = settings.index(&manner.index)?;
     let network = settings.network(manner.offline);
     let fetcher = Fetcher::new(network.fetch);
@@ -144,7 +144,7 @@ fn is_published(port: &str, flags: &[String]) -> bool {
         .any(|mapping| format!("{}/{}", mapping.container_port, mapping.protocol) == port)
 }
 
-fn sweep(settings: &Settings, engine: &Engine, request: &PackRequest, target: &PackTarget) -> Sweep {
+fn sweep(engine: &Engine, request: &PackRequest, target: &PackTarget) -> Sweep {
     let mut folders = vec![request.dir.clone()];
     for place in &target.outputs {
         match place {
@@ -156,7 +156,7 @@ fn sweep(settings: &Settings, engine: &Engine, request: &PackRequest, target: &P
         }
     }
     Sweep {
-        program: settings.program().to_owned(),
+        program: Settings::own_program().to_owned(),
         temporary: engine.store().temp_dir(),
         folders,
     }

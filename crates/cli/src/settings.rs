@@ -83,6 +83,11 @@ impl Settings {
         &self.root
     }
 
+    /// What to run to run this program again: the very file that runs, whatever was put in its place since.
+    pub fn own_program() -> &'static Path {
+        Path::new("/proc/self/exe")
+    }
+
     /// This program's own file.
     pub fn program(&self) -> &Path {
         &self.program
@@ -105,10 +110,14 @@ impl Settings {
                 .unwrap_or_default()
                 .trim()
                 .to_owned(),
-        });
+        };
+        let store = match &self.user_ids {
+            UserIds::Mapped(map) => Store::open_mapped(options, map.key()),
+            _ => Store::open(options),
+        };
         let options = EngineOptions {
-            run_root: run_root::run_root(&self.root, &self.environment, ids.0)?,
-            program: self.program.clone(),
+            run_root: run_root::run_root(&self.root, &self.environment, self.ids.0)?,
+            program: Self::own_program().to_owned(),
             default_root: self.default_root,
             resolv_conf: read("/etc/resolv.conf").unwrap_or_default(),
             resolved_conf: read("/run/systemd/resolve/resolv.conf"),

@@ -1,5 +1,6 @@
 //! Finding containers, by name, id, or the beginning of an id.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -15,6 +16,9 @@ use crate::record::{Container, ContainerRecord};
 const MANY: usize = 48;
 const READERS: usize = 4;
 
+/// The length of a run directory's name: the beginning of the container's id.
+const RUN_NAME: usize = 16;
+
 /// Why there is no container to work on.
 #[derive(Debug)]
 pub enum FindError {
@@ -22,6 +26,8 @@ pub enum FindError {
     Missing(String),
     /// Several ids begin so.
     Ambiguous(String),
+    /// Nothing was named.
+    Empty,
 }
 
 impl fmt::Display for FindError {
@@ -29,6 +35,7 @@ impl fmt::Display for FindError {
         match self {
             FindError::Missing(text) => write!(f, "No such container: {text}"),
             FindError::Ambiguous(text) => write!(f, "multiple IDs found with provided prefix: {text}"),
+            FindError::Empty => f.write_str("invalid container name or ID: value is empty"),
         }
     }
 }
@@ -41,6 +48,7 @@ impl FindError {
         match self {
             FindError::Missing(_) => "`coil ps -a` lists all containers",
             FindError::Ambiguous(_) => "give more of the id",
+            FindError::Empty => "give a container's name or id",
         }
     }
 }
@@ -48,14 +56,16 @@ impl FindError {
 impl Engine {
     /// Where a container's live state is. Short, since a socket's path may have 108 bytes only.
     pub(crate) fn run_dir(&self, id: &str) -> PathBuf {
-        self.run_root.join(&id[..16.min(id.len())])
+        self.run_root.join(&id[..RUN_NAME.min(id.len())])
     }
 
     /// Every container that is whole, the newest first. What a killed command left half-made is not shown.
     pub fn containers(&self) -> Vec<Container> {
+        let places = self.run_places();
         let folders: Vec<PathBuf> = fs::read_dir(self.store.containers_dir())
             .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
             .unwrap_or_default();
+        self.clear_places(places, &folders);
         let load = |folders: &[PathBuf]| -> Vec<Container> {
             folders
                 .iter()
@@ -78,6 +88,33 @@ impl Engine {
         };
         found.sort_by_key(|container| std::cmp::Reverse(container.record.created));
         found
+    }
+
+    /// The names of the containers' run directories.
+    fn run_places(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.run_root).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.len() == RUN_NAME && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .collect()
+    }
+
+    /// Removes run directories whose containers were gone when their monitors were killed. `places` were listed before the
+    /// containers: each was made after its container.
+    fn clear_places(&self, places: Vec<String>, containers: &[PathBuf]) {
+        if places.is_empty() {
+            return;
+        }
+        let known: BTreeSet<String> = containers
+            .iter()
+            .filter_map(|folder| folder.file_name())
+            .map(|id| id.to_string_lossy().chars().take(RUN_NAME).collect())
+            .collect();
+        for place in places.iter().filter(|place| !known.contains(*place)) {
+            if let Ok(Some(hold)) = state::Hold::take(&self.run_root.join(place)) {
+                hold.end();
+            }
+        }
     }
 
     /// Reads a container that has started; one in the making is none yet, and one that a kill left is cleared away.
@@ -105,6 +142,9 @@ impl Engine {
     /// When there is none, or more than one.
     pub fn container(&self, text: &str) -> Result<Container, FindError> {
         let missing = || FindError::Missing(text.to_owned());
+        if text.trim().is_empty() {
+            return Err(FindError::Empty);
+        }
         // As `inspect` shows names.
         let text = text.strip_prefix('/').unwrap_or(text);
         let plain = !text.is_empty() && !text.contains('/') && text != "." && text != "..";

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use coil_runtime::StartError;
 use coil_runtime::control::Client;
+use coil_runtime::state::Hold;
 
 use crate::Engine;
 use crate::find::FindError;
@@ -35,6 +36,8 @@ pub enum ContainerError {
     },
     /// It runs, and may not for this.
     Running(String),
+    /// It is paused, and may not be for this.
+    PausedStill(String),
     /// It is paused, and may not be for a start.
     Paused(String),
     /// It is paused already.
@@ -62,7 +65,9 @@ impl ContainerError {
             ContainerError::AlreadyPaused(_) => Some("`coil unpause` lets it go on".into()),
             ContainerError::NotPaused(_) => Some("`coil ps -a` shows what it does".into()),
             ContainerError::Running(_) => Some("stop it first, or remove it with `coil rm -f`".into()),
-            ContainerError::Paused(_) => Some("`coil unpause` lets it go on".into()),
+            ContainerError::Paused(_) | ContainerError::PausedStill(_) => {
+                Some("`coil unpause` lets it go on".into())
+            }
             ContainerError::Signal(_) => Some("give a name such as TERM, or a number from 1 to 64".into()),
             ContainerError::Io { .. } => None,
         }
@@ -87,6 +92,10 @@ impl fmt::Display for ContainerError {
             }
             ContainerError::AlreadyPaused(id) => write!(f, "Container {id} is already paused"),
             ContainerError::NotPaused(id) => write!(f, "Container {id} is not paused"),
+            ContainerError::PausedStill(name) => write!(
+                f,
+                "cannot remove container \"{name}\": container is paused and must be unpaused first"
+            ),
             ContainerError::Paused(_) => f.write_str("cannot start a paused container, try unpause instead"),
             ContainerError::Signal(text) => write!(f, "invalid signal: {text}"),
             ContainerError::Io { doing, .. } => write!(f, "{doing} failed"),
@@ -339,6 +348,7 @@ impl Engine {
             doing: "attaching to the container".into(),
             source,
         })?;
+        self.event(&container.record, "attach", &[]);
         Ok(client)
     }
 
@@ -355,25 +365,10 @@ impl Engine {
     /// # Errors
     /// When there is no such container, or it runs and `force` is not given.
     pub fn remove(&self, text: &str, force: bool) -> Result<(), ContainerError> {
-        let container = self.container(text)?;
-        if container.is_running() {
-            if !force {
-                return Err(ContainerError::Running(text.to_owned()));
-            }
-            match self.signal(&container, 9, "kill") {
-                Err(ContainerError::NotRunning { .. }) => {}
-                // Its monitor ended in the middle of the word.
-                Err(ContainerError::Io { source, .. }) if hung_up(&source) => {}
-                other => other?,
-            }
-            self.wait(&container, None)?;
-        }
-        self.settle(&container);
-        let swept = coil_runtime::sweep(&container.dir, &container.run_dir);
-        swept.map_err(|source| ContainerError::Io {
-            doing: "clearing up after the container".into(),
-            source,
-        })?;
+        // Nothing is left of one that was to be removed at its end, which has come.
+        let Some((container, hold)) = self.still(text, force)? else {
+            return Ok(());
+        };
         let failed = |source| ContainerError::Io {
             doing: "removing the container's folder".into(),
             source,
@@ -387,10 +382,51 @@ impl Engine {
         self.store
             .release_name(&container.record.name, &container.record.id);
         let folder = gone.as_ref().unwrap_or(&container.dir);
-        self.store.remove_folder(folder).map_err(failed)?;
-        let _ = fs::remove_dir_all(&container.run_dir);
+        let removed = self.store.remove_folder(folder);
+        hold.end();
+        removed.map_err(failed)?;
         self.event(&container.record, "destroy", &[]);
         Ok(())
+    }
+
+    /// A container that doesn't run, held so that it doesn't begin to; with `force` one that runs is killed first.
+    /// None when its end removed it.
+    fn still(&self, text: &str, force: bool) -> Result<Option<(Container, Hold)>, ContainerError> {
+        let until = Instant::now() + Duration::from_secs(60);
+        let broken = |source| ContainerError::Io {
+            doing: "clearing up after the container".into(),
+            source,
+        };
+        let mut container = self.container(text)?;
+        loop {
+            if container.is_running() {
+                if !force {
+                    return Err(match container.state.status {
+                        coil_runtime::state::Status::Paused => ContainerError::PausedStill(text.to_owned()),
+                        _ => ContainerError::Running(text.to_owned()),
+                    });
+                }
+                match self.signal(&container, 9, "kill") {
+                    Err(ContainerError::NotRunning { .. }) => {}
+                    // Its monitor ended in the middle of the word.
+                    Err(ContainerError::Io { source, .. }) if hung_up(&source) => {}
+                    other => other?,
+                }
+                self.wait(&container, None)?;
+            }
+            coil_runtime::sweep(&container.dir, &container.run_dir).map_err(broken)?;
+            match Hold::take(&container.run_dir) {
+                Ok(Some(hold)) => return Ok(Some((container, hold))),
+                // A monitor clears up yet, or is about to start what another command asked for.
+                Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(1)),
+                Ok(None) => return Err(broken(io::ErrorKind::TimedOut.into())),
+                Err(source) => return Err(broken(source)),
+            }
+            container = match self.container(&container.record.id) {
+                Err(FindError::Missing(_)) if force && container.record.auto_remove => return Ok(None),
+                found => found?,
+            };
+        }
     }
 }
 

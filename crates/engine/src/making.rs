@@ -92,10 +92,18 @@ impl Engine {
         if standing(&dir, &run_dir) != Standing::Abandoned {
             return false;
         }
+        // Its monitor may have been started, and on its way to this.
+        let Ok(Some(hold)) = coil_runtime::state::Hold::take(&run_dir) else {
+            return false;
+        };
+        if !dir.join(MARK).exists() || dir.join("state.json").exists() {
+            hold.end();
+            return false;
+        }
         let record = fs::read(dir.join("config.json"));
         let record = record.and_then(|bytes| Ok(serde_json::from_slice::<ContainerRecord>(&bytes)?));
-        let _ = fs::remove_dir_all(&run_dir);
         let removed = self.store.remove_folder(&dir).is_ok();
+        hold.end();
         if let Ok(record) = record {
             self.drop_anonymous(&record);
         }

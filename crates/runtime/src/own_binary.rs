@@ -16,7 +16,10 @@ pub(crate) fn sealed(exe: &Path) -> io::Result<OwnedFd> {
         mount::set_attributes(&tree, attribute::READ_ONLY | attribute::NO_SUID, false)?;
         Ok(tree)
     };
-    bind().or_else(|_| copy(exe))
+    bind()
+        .or_else(|_| copy(exe))
+        // Its file may have been replaced since it was started.
+        .or_else(|_| copy(Path::new("/proc/self/exe")))
 }
 
 /// For kernels before 5.12, and for who may not mount.

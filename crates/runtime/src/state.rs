@@ -173,6 +173,35 @@ pub fn is_running(container_dir: &Path, run_dir: &Path) -> bool {
     observe(container_dir, run_dir).is_ok_and(|state| state.status.is_live())
 }
 
+/// A container's place among those that run, held so that no monitor takes it.
+#[derive(Debug)]
+pub struct Hold {
+    run_dir: std::path::PathBuf,
+    _lock: OwnedFd,
+}
+
+impl Hold {
+    /// Takes it at once; none when a monitor has it, or somebody else who holds it.
+    ///
+    /// A monitor that was started and hasn't come to its lock yet finds its container as it is by then: gone, if who held the
+    /// place removed it.
+    ///
+    /// # Errors
+    /// When the lock can't be opened.
+    pub fn take(run_dir: &Path) -> io::Result<Option<Self>> {
+        let lock = try_lock(run_dir)?;
+        Ok(lock.map(|lock| Self {
+            run_dir: run_dir.to_owned(),
+            _lock: lock,
+        }))
+    }
+
+    /// Gives it up together with the run directory, when the container is gone.
+    pub fn end(self) {
+        remove_run_dir(&self.run_dir);
+    }
+}
+
 /// Takes a container's lock; none when a monitor has it.
 ///
 /// A monitor that has told of its program's end clears up yet: that is waited for.

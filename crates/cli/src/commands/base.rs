@@ -111,7 +111,7 @@ impl Base {
         }
         let signals = packing::take_signals()?;
         signals.clean_up(Sweep {
-            program: settings.program().to_owned(),
+            program: Settings::own_program().to_owned(),
             temporary: engine.store().temp_dir(),
             folders: Vec::new(),
         });
@@ -134,7 +134,7 @@ impl Base {
             store: engine.store(),
             archive: &archive,
             executor: Some(&engine),
-            is_root: engine.is_root(),
+            is_root: engine.owns_ids(),
             progress,
             threads: thread::available_parallelism().map_or(1, usize::from),
             epoch: Some(settings.epoch()?).filter(|epoch| *epoch > 0),

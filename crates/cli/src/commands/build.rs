@@ -170,7 +170,7 @@ impl Build {
         let signals = packing::take_signals()?;
         let private = engine.private_folder();
         let sweep = Sweep {
-            program: settings.program().to_owned(),
+            program: Settings::own_program().to_owned(),
             temporary: engine.store().temp_dir(),
             folders: vec![private.clone()],
         };

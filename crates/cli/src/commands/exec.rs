@@ -101,12 +101,20 @@ impl Exec {
             output: Stdio::inherit(),
             errors: Stdio::inherit(),
         };
-        Ok(engine.exec(&container, &request, stdio)?)
+        match engine.exec(&container, &request, stdio) {
+            Ok(code) => Ok(code),
+            // As Docker has it: what could not be begun is told where the command's own output would have been.
+            Err(error) if error.is_told_as_output() && !in_background => {
+                output::print(&format!("{}\r\n", error.as_output()));
+                Ok(error.exit_code())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// Lets another coil wait for it, with no terminal to hold on to.
-    fn detached(&self, settings: &Settings, env: &[String]) -> Result<i32, Failure> {
-        let mut command = Command::new(settings.program());
+    /// Lets another coil wait for it, with no terminal to hold on to, and waits till the command has begun.
+    fn detached(&self, settings: &Settings, container: &Container, env: &[String]) -> Result<i32, Failure> {
+        let mut command = Command::new(Settings::own_program());
         command.arg("--root").arg(settings.root()).arg("exec");
         // Values go through the environment: everybody on the host may read the arguments.
         let mut names: Vec<OsString> = Vec::new();

@@ -9,6 +9,9 @@ use crate::shared;
 
 const MOMENTS: u32 = 5;
 
+/// So many where a monitor is on its way when its starter is killed.
+const MANY: u32 = 16;
+
 /// The container that commands are tried on, made and perhaps started.
 fn make(context: &Context, runs: bool) {
     let image = context.python_image();
@@ -33,6 +36,10 @@ fn commands<'a>(image: &'a str, file: &'a str) -> Vec<(Option<bool>, Vec<&'a str
                 image,
                 "true",
             ],
+        ),
+        (
+            None,
+            vec!["run", "-d", "--name", "worked-on", image, "sleep", "600"],
         ),
         (Some(false), vec!["start", "worked-on"]),
         (Some(true), vec!["exec", "worked-on", "true"]),
@@ -66,11 +73,15 @@ fn a_command_that_is_killed_leaves_a_container_that_can_be_removed() {
         context.coil(&words).run().success();
         let whole = started.elapsed();
         context.coil(["rm", "-f", "worked-on"]).run().success();
-        for moment in 0..MOMENTS {
+        let moments = match words[0] {
+            "start" | "run" => MANY,
+            _ => MOMENTS,
+        };
+        for moment in 0..moments {
             prepare();
             let command = context.coil(&words).start();
             // The moment is what this test is about, not a wait for something.
-            std::thread::sleep(whole * moment / MOMENTS);
+            std::thread::sleep(whole * moment / moments);
             command.signal("KILL");
             command.wait();
             // What is told to run does run.
@@ -96,7 +107,7 @@ fn a_command_that_is_killed_leaves_a_container_that_can_be_removed() {
             }
             context.coil(["ps", "-a"]).run().success();
             let removed = context.coil(["rm", "-f", "worked-on"]).run();
-            assert_eq!(removed.code(), 0, "{words:?} after {moment}/{MOMENTS}\n{removed}");
+            assert_eq!(removed.code(), 0, "{words:?} after {moment}/{moments}\n{removed}");
             // A command that still works on it may come after that.
             wait_until("it is gone", || {
                 context.coil(["rm", "-f", "worked-on"]).run();
@@ -110,4 +121,36 @@ fn a_command_that_is_killed_leaves_a_container_that_can_be_removed() {
     }
     context.coil(["rmi", "-f", "test/worked-on"]).run();
     Traces::none_since(&before, &paths);
+}
+
+/// A program that is replaced while it works, as by an upgrade, goes on as what it was.
+#[test]
+fn a_command_whose_file_is_replaced_starts_what_it_was_asked_to() {
+    let context = shared();
+    let image = context.python_image();
+    let script = "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))\n\
+                  print('ready', flush=True)\nwhile True: time.sleep(600)";
+    context
+        .coil(["run", "-d", "--network", "none", "--name", "upgraded", image])
+        .args(["python3", "-c", script])
+        .run()
+        .success();
+    let said = |word: &str| context.coil(["logs", "upgraded"]).run().stdout().contains(word);
+    wait_until("it is ready", || said("ready"));
+    let program = context.path().join("coil-of-before");
+    std::fs::copy(context.binary(), &program).expect("a copy");
+    let restart = context
+        .program(&program)
+        .args(["restart", "-t", "2", "upgraded"])
+        .start();
+    wait_until("it is asked to end", || said("asked"));
+    std::fs::remove_file(&program).expect("removed");
+    std::fs::write(&program, "no program").expect("a file");
+    let done = restart.wait();
+    assert_eq!(done.code(), 0, "{done}");
+    let state = context
+        .coil(["inspect", "-f", "{{.State.Status}}", "upgraded"])
+        .run();
+    assert_eq!(state.word(), "running", "{state}");
+    context.coil(["rm", "-f", "upgraded"]).run().success();
 }

@@ -29,6 +29,7 @@ mod control;
 mod copying;
 mod crash;
 mod determinism;
+mod escapes;
 mod examples;
 mod flags;
 mod foreign_base;

@@ -97,6 +97,14 @@ fn supervise(
             ));
         }
     };
+    // Who started us may have been killed, and the container removed before we came to its lock.
+    let spec = match load(directory) {
+        Ok(spec) => spec,
+        Err(failure) => {
+            state::remove_run_dir(&spec.run_dir);
+            return Err((starter, failure));
+        }
+    };
     let run_dir = spec.run_dir.clone();
     // Blocked before the first clone, so that no end of a child is missed.
     let service = Signals::new(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])

@@ -2,7 +2,7 @@
 
 use crate::container::{Container, collect, default_bits};
 use coil_runtime::spec::{Mount, MountKind, Rlimit, User};
-use coil_runtime::state::{Status, is_alive};
+use coil_runtime::state::{Hold, Status, is_alive};
 
 #[test]
 fn a_program_runs_confined_as_process_one() {
@@ -485,4 +485,25 @@ fn a_command_that_is_killed_while_it_starts_leaves_nothing() {
             assert!(!directory.exists(), "{}", directory.display());
         }
     }
+}
+
+#[test]
+fn a_monitor_that_comes_when_its_container_is_gone_starts_nothing() {
+    let container = Container::new(&["pause"]);
+    let (dir, run_dir) = (&container.spec.container_dir, &container.spec.run_dir);
+    let hold = Hold::take(run_dir).expect("a lock").expect("nobody has it");
+    assert!(Hold::take(run_dir).expect("a lock").is_none());
+    std::thread::scope(|scope| {
+        let started = scope.spawn(|| container.start().map(drop));
+        // The monitor is on its way, and waits for its place at the latest.
+        while !dir.join("spec.json").exists() {
+            std::thread::yield_now();
+        }
+        std::fs::rename(dir, dir.with_extension("gone")).expect("renamed");
+        hold.end();
+        started.join().expect("no panic").expect_err("nothing is started");
+    });
+    assert!(!run_dir.exists());
+    assert!(container.spec.cgroup.processes().is_empty());
+    std::fs::rename(dir.with_extension("gone"), dir).expect("renamed back");
 }
