@@ -59,6 +59,7 @@ pub struct Context {
     downloads: PathBuf,
     environment: BTreeMap<OsString, OsString>,
     user: Option<u32>,
+    wrapper: Vec<OsString>,
 }
 
 impl Context {
@@ -163,12 +164,30 @@ impl Context {
             downloads,
             environment,
             user: None,
+            wrapper: Vec::new(),
         }
+    }
+
+    /// Runs everything through these words, as root: they are to become the context's user.
+    pub fn wrap<S: AsRef<OsStr>>(&mut self, words: &[S]) {
+        self.wrapper = words.iter().map(|word| word.as_ref().to_owned()).collect();
     }
 
     /// The data root.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// What is being written in the store at the moment, or was left there: names in its folder of temporary files.
+    ///
+    /// Work of any process begins with its number and a dash.
+    pub fn unfinished(&self) -> Vec<String> {
+        let folder = self.root.join("temp-v1");
+        let entries = std::fs::read_dir(&folder).expect("the store has a folder of temporary files");
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
     }
 
     /// The folder of downloaded wheels and packages.
@@ -228,11 +247,18 @@ impl Context {
 
     /// Another program in this environment, as this context's user.
     pub fn program(&self, program: impl AsRef<Path>) -> Invocation {
-        let mut invocation = Invocation::new(program.as_ref(), self.path()).lenient(self.is_reference());
+        let program = program.as_ref();
+        let mut invocation = match self.wrapper.split_first() {
+            None => Invocation::new(program, self.path()),
+            Some((first, rest)) => Invocation::new(Path::new(first), self.path())
+                .args(rest)
+                .arg(program),
+        };
+        invocation = invocation.lenient(self.is_reference());
         for (name, value) in &self.environment {
             invocation = invocation.env(name, value);
         }
-        match self.user {
+        match self.user.filter(|_| self.wrapper.is_empty()) {
             Some(uid) => invocation.user(uid, uid),
             None => invocation,
         }

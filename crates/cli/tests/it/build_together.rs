@@ -17,14 +17,10 @@ fn with_python() -> Context {
 
 /// What a process left in the store's folder of temporary files.
 fn left(context: &Context, pid: u32) -> Vec<String> {
-    let entries = fs::read_dir(context.root().join("tmp"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with(&format!("{pid}-")))
-        .collect()
+    let own = format!("{pid}-");
+    let mut names = context.unfinished();
+    names.retain(|name| name.starts_with(&own));
+    names
 }
 
 /// Whether a program with this word on its command line runs.

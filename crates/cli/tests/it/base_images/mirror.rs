@@ -188,24 +188,13 @@ fn own<'a>(name: &'a str, package: &'a str) -> [&'a str; 5] {
     [name, "--suite", "bookworm", "--package", package]
 }
 
-/// What is left of work that failed.
-fn temporary(context: &Context) -> Vec<String> {
-    let entries = fs::read_dir(context.root().join("temp-v1"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
-}
-
 #[test]
 fn a_script_that_fails_is_shown_and_nothing_is_kept() {
     let context = shared();
     let mut suite = Suite::start(&context);
     suite.add(&context, "unlucky", "1.0", "echo 'it is not my day'; exit 3");
     suite.publish(&context, "own", "");
-    let before = temporary(&context);
+    let before = context.unfinished();
     let refused = suite.base(&context, &own("test/unlucky", "unlucky"));
     refused.refusal(&[
         "`unlucky`",
@@ -217,7 +206,7 @@ fn a_script_that_fails_is_shown_and_nothing_is_kept() {
         .coil(["inspect", "test/unlucky"])
         .run()
         .refusal(&["test/unlucky"]);
-    assert_eq!(temporary(&context), before);
+    assert_eq!(context.unfinished(), before);
     // The file of a package that is listed is gone.
     suite.add(&context, "vanished", "1.0", "true");
     suite.publish(&context, "own", "");
