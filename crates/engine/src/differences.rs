@@ -7,18 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::Engine;
 use crate::copy::CopyError;
+use crate::mount_points::ALWAYS;
 use crate::record::ContainerRecord;
-
-/// Where every container has something mounted.
-const ALWAYS: [&str; 7] = [
-    ".dockerenv",
-    "etc/hosts",
-    "etc/hostname",
-    "etc/resolv.conf",
-    "proc",
-    "sys",
-    "dev",
-];
 
 /// What became of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

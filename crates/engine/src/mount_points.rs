@@ -13,7 +13,7 @@ use coil_build::executor::Step;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 
 /// Where every container has something mounted.
-const ALWAYS: [&str; 7] = [
+pub(crate) const ALWAYS: [&str; 7] = [
     ".dockerenv",
     "etc/hosts",
     "etc/hostname",
