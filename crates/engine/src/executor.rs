@@ -25,6 +25,8 @@ use crate::{Engine, lifecycle, words};
 
 /// The folder of the run root that steps stand in.
 const STEPS: &str = "steps";
+/// How often a step's folder is made anew when another build clears it away.
+const ATTEMPTS: u32 = 10;
 /// Held locked by who runs the step.
 const OWNER: &str = "owner";
 /// The host name inside, the same for every build.
@@ -174,22 +176,33 @@ impl Engine {
         let mut private = fs::DirBuilder::new();
         private.recursive(true).mode(0o700);
         private.create(&steps).map_err(at(&steps))?;
-        let id = words::new_id().map_err(at(&steps))?;
-        let folder = steps.join(&id[..16]);
-        let new = steps.join(format!(".{}", &id[..16]));
-        let made = || -> io::Result<File> {
-            private.create(&new)?;
-            let owner = File::create_new(new.join(OWNER))?;
-            owner.lock()?;
-            fs::rename(&new, &folder)?;
-            Ok(owner)
-        };
-        let owner = made().map_err(at(&folder))?;
-        Ok(Place {
-            folder,
-            id,
-            _owner: owner,
-        })
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            let id = words::new_id().map_err(at(&steps))?;
+            let folder = steps.join(&id[..16]);
+            let new = steps.join(format!(".{}", &id[..16]));
+            let made = || -> io::Result<File> {
+                private.create(&new)?;
+                let owner = File::create_new(new.join(OWNER))?;
+                owner.lock()?;
+                fs::rename(&new, &folder)?;
+                Ok(owner)
+            };
+            match made() {
+                Ok(owner) => {
+                    return Ok(Place {
+                        folder,
+                        id,
+                        _owner: owner,
+                    });
+                }
+                // Another build that cleared up took it for a killed one's before it was locked.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => last = Some((folder, error)),
+                Err(error) => return Err(at(&folder)(error)),
+            }
+        }
+        let (path, source) = last.expect("an attempt was made");
+        Err(StepError::Prepare { path, source })
     }
 
     /// Clears away what killed builds left, where even the monitor was killed.
