@@ -8,11 +8,14 @@ use coil_build::dockerfile::HostView;
 use coil_build::executor::StepBind;
 use coil_build::package_front::StepIndex;
 
+use crate::apt_settings;
 use crate::pip_settings::PipSettings;
 use crate::settings::Settings;
 
 /// Where the host's files stand inside a step: in memory, so that nothing of it is left in a layer.
 const INSIDE: &str = "/dev/coil";
+/// The machine's apt configuration.
+const APT: &str = "/etc/apt";
 /// Variables by which programs are told of certificates.
 const CERTIFICATES: [&str; 7] = [
     "SSL_CERT_FILE",
@@ -82,21 +85,29 @@ pub fn host_view(settings: &Settings, private: &Path) -> HostView {
             set(name, value);
         }
     }
+    // apt reads no variable for certificates, and its proxies may stand in its own files alone. An image's own settings win.
+    let mut apt = String::new();
+    for (name, value) in apt_settings::proxies(Path::new(APT)) {
+        apt.push_str(&format!("{name} \"{value}\";\n"));
+    }
     if let Some(certificates) = certificates {
         view.binds.push(bind(&certificates, "ca-certificates.crt"));
-        // apt reads no variable for it.
-        let apt = private.join("apt.conf");
-        let text = format!("Acquire::https::CaInfo \"{INSIDE}/ca-certificates.crt\";\n");
+        apt.push_str(&format!(
+            "Acquire::https::CaInfo \"{INSIDE}/ca-certificates.crt\";\n"
+        ));
+    }
+    if !apt.is_empty() {
+        let place = private.join("apt.conf");
         let made = fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(private)
-            .and_then(|()| match fs::read_to_string(&apt) {
-                Ok(known) if known == text => Ok(()),
-                _ => fs::write(&apt, text),
+            .and_then(|()| match fs::read_to_string(&place) {
+                Ok(known) if known == apt => Ok(()),
+                _ => fs::write(&place, apt),
             });
         if made.is_ok() {
-            view.binds.push(bind(&apt, "apt.conf"));
+            view.binds.push(bind(&place, "apt.conf"));
             view.env.push(("APT_CONFIG".into(), format!("{INSIDE}/apt.conf")));
         }
     }

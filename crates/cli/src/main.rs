@@ -1,6 +1,7 @@
 //! The command line: arguments, settings, printing and exit codes; the work is done by the engine.
 
 mod absent;
+mod apt_settings;
 mod archive_file;
 mod arguments;
 mod attach;
