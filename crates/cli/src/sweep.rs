@@ -3,6 +3,7 @@
 //! A signal finds other threads writing. To run `coil internal sweep` in coil's own place ends them all at one
 //! moment, keeps the process number by which temporary files are known, and lets go of every lock.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -65,21 +66,39 @@ pub fn sweep_main(arguments: &[String]) -> i32 {
 
 /// Ends what coil started (an interpreter that compiles, uv), so that nothing is written behind the sweeper.
 fn end_children(own: u32) {
-    let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
-    for child in children
-        .split_whitespace()
-        .filter_map(|word| word.parse::<i32>().ok())
-    {
+    for child in children(own) {
         // A monitor of a build step ends with the connection to us, which is closed by now, and clears up after its step.
         let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
         if name.trim_end() == "coil-monitor" && ends_soon(child) {
             continue;
         }
+        // A program's own helpers would go on: git's have the connections.
+        let helpers = descendants(child);
         // Not waited for yet, so the number is still its own.
         if process::kill(child, 9).is_ok() {
             let _ = process::wait(child);
         }
+        for helper in helpers {
+            let _ = process::kill(helper, 9);
+        }
     }
+}
+
+fn children(of: impl fmt::Display) -> Vec<i32> {
+    let text = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    let words = text.split_whitespace();
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+/// The processes that a process has started, and those that they have.
+fn descendants(of: i32) -> Vec<i32> {
+    let mut all = children(of);
+    let mut at = 0;
+    while let Some(process) = all.get(at) {
+        all.extend(children(*process));
+        at += 1;
+    }
+    all
 }
 
 /// Waits for a child that is about to end; false when it takes too long.

@@ -10,6 +10,7 @@ use crate::instruction::{
     CommandLine, Copying, Healthcheck, InlineFile, Instruction, Located, Run, RunNetwork, RunSecurity,
 };
 use crate::lines::Node;
+use crate::mount::Mount;
 use crate::near;
 
 /// Every instruction's word.
@@ -337,10 +338,22 @@ impl Reader<'_> {
                     .help("it is sandbox or insecure"));
             }
         };
+        let mounts = flags.get("mount").cloned().unwrap_or_default();
+        for text in &mounts {
+            // What a stage needs is asked before it is known whether the stage is needed.
+            if let Err(error) = Mount::parse(text, &mut |value| Ok(value.to_owned()))
+                && error.starts_with("'from'")
+            {
+                return Err(self
+                    .fault(error)
+                    .at(text.clone())
+                    .help("write FROM … AS NAME with the variable above this stage, and from=NAME here"));
+            }
+        }
         Ok(Run {
             command: self.command(rest)?,
             heredocs: self.node.heredocs.clone(),
-            mounts: flags.get("mount").cloned().unwrap_or_default(),
+            mounts,
             network,
             security,
             devices: flags.get("device").cloned().unwrap_or_default(),

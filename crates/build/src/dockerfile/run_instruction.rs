@@ -138,14 +138,7 @@ impl Lowering<'_> {
         for text in &run.mounts {
             let fault = |error: String| BuildError::from(Fault::new(span, error).at(text.clone()));
             let mut mount = Mount::parse(text, &mut |value| word(value).map_err(|error| error.to_string()))
-                .map_err(|error| match error.starts_with("'from'") {
-                true => BuildError::from(
-                    Fault::new(span, error)
-                        .at(text.clone())
-                        .help("write FROM … AS NAME with the variable above this stage, and from=NAME here"),
-                ),
-                false => fault(error),
-            })?;
+                .map_err(fault)?;
             let is_known =
                 self.file.stage("scratch").is_some() || self.request.contexts.contains_key("scratch");
             if mount.from.as_deref() == Some("scratch") && !is_known {

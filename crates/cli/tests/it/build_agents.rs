@@ -40,7 +40,7 @@ fn steps_use_an_agents_keys_and_nothing_of_it_is_kept() {
                 "Dockerfile",
                 "FROM python:3.11-slim\nCOPY ask.py /\nRUN --mount=type=ssh python3 /ask.py\n\
                  RUN --mount=type=ssh,id=other,target=/tmp/agent,mode=0666,uid=7,gid=8,required=true python3 /ask.py\n\
-                 RUN --mount=type=ssh,id=absent test -z \"$SSH_AUTH_SOCK\"\n",
+                 RUN --mount=type=ssh,id=absent test ! -e \"$SSH_AUTH_SOCK\"\n",
             ),
         ],
     );

@@ -1,6 +1,8 @@
 //! Contexts that are elsewhere: git repositories, tars and Dockerfiles at addresses; and `ADD` of repositories.
 
 use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -376,4 +378,29 @@ fn an_image_of_a_layout_is_a_context() {
         .arg(&outer)
         .run()
         .refusal(&["blobs/sha256/"]);
+}
+
+#[test]
+fn an_end_by_ctrl_c_while_a_server_is_silent_leaves_nothing() {
+    let context = fresh();
+    for kind in ["a.tar", "a.git", "ADD a", "ADD a.git"] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("a port").port();
+        let place = match kind.strip_prefix("ADD ") {
+            None => format!("http://127.0.0.1:{port}/{kind}"),
+            Some(name) => {
+                let text = format!("FROM scratch\nADD http://127.0.0.1:{port}/{name} /x\n");
+                let folder = context.project("silent", &[("Dockerfile", text.as_str())]);
+                folder.display().to_string()
+            }
+        };
+        let build = context.coil(["build"]).arg(&place).start();
+        let (mut connection, _) = listener.accept().expect("a connection");
+        build.signal("INT");
+        build.wait().expect_code(130);
+        // Whoever had the connection is gone: git's helper too.
+        let mut said = Vec::new();
+        let _ = connection.read_to_end(&mut said);
+        assert_eq!(context.unfinished(), Vec::<String>::new(), "{place}");
+    }
 }

@@ -92,7 +92,6 @@ FROM {PYTHON}
 RUN --mount=type=bind,from=one,source=/evil,target=/m,rw test ! -e /m{place}/treasure && touch /m/written
 RUN --mount=type=bind,from=one,source=/up,target=/m,rw test ! -e /m{place}/treasure && test ! -e /m/written
 RUN --mount=type=cache,id=sub-PID,target=/c ln -s {place} /c/sub
-RUN --mount=type=cache,id=sub-PID,source=sub,target=/d test ! -e /d/treasure
 RUN --mount=type=cache,id=../../../../../../../../../../..{place},target=/c test ! -e /c/treasure && touch /c/written
 "
                 )
@@ -113,6 +112,21 @@ RUN --mount=type=cache,id=../../../../../../../../../../..{place},target=/c test
         ),
         (
             "RUN --mount=type=bind,source=straight,target=/m ls /m",
+            "not found",
+        ),
+        // A part of a cache would be what an earlier step made of it.
+        (
+            &format!(
+                "RUN --mount=type=cache,id=sub-{},source=sub,target=/d ls /d",
+                std::process::id()
+            ),
+            "no such file or directory",
+        ),
+        (
+            &format!(
+                "RUN --mount=type=cache,id=new-{},from=one,source=/straight,target=/d ls /d",
+                std::process::id()
+            ),
             "not found",
         ),
         (
