@@ -146,3 +146,55 @@ fn what_the_front_cannot_answer_is_between_pip_and_the_index() {
     );
     assert!(told.contains("Connection refused"), "{told}");
 }
+
+#[test]
+fn apt_in_a_step_goes_through_the_proxy_of_the_hosts_own_apt() {
+    let index = PackageIndex::start();
+    let context = with_python(&index);
+    let dockerfile = format!(
+        "FROM {PYTHON}
+RUN apt-config dump Acquire::http::Proxy > /given && echo {process}
+RUN echo 'Acquire::http::Proxy \"http://own.example:1/\";' > /etc/apt/apt.conf.d/99own && apt-config dump Acquire::http::Proxy > /own
+",
+        process = std::process::id()
+    );
+    let project = context.project("apt-proxy", &[("Dockerfile", &dockerfile)]);
+    let host = context.project(
+        "apt-host",
+        &[(
+            "parts/95proxy",
+            "Acquire { http::Proxy \"http://host.example:3142/\"; };\n",
+        )],
+    );
+    let script = "mount --bind \"$1\" /etc/apt/apt.conf.d && exec \"$2\" build -q -t test/apt-proxy \"$3\"";
+    let words = ["-m", "--propagation", "private", "sh", "-c", script, "sh"];
+    let built = context
+        .program("unshare")
+        .args(words)
+        .arg(host.join("parts"))
+        .arg(context.binary())
+        .arg(&project)
+        .run();
+    built.success();
+    let printed = context
+        .coil([
+            "run",
+            "--rm",
+            "test/apt-proxy",
+            "sh",
+            "-c",
+            "cat /given /own; apt-config dump Acquire::http",
+        ])
+        .run();
+    let printed = printed.success();
+    let lines: Vec<&str> = printed.stdout().lines().collect();
+    // A step has it, an image's own wins, and the image has its own alone.
+    let own = "Acquire::http::Proxy \"http://own.example:1/\";";
+    let wanted = [
+        "Acquire::http::Proxy \"http://host.example:3142/\";",
+        own,
+        "Acquire::http \"\";",
+        own,
+    ];
+    assert_eq!(lines, wanted);
+}
