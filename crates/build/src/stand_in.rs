@@ -93,7 +93,7 @@ pub struct StandInMaker<'a> {
     pub archive: &'a Archive,
     /// Runs the packages' scripts; none where no container can be made.
     pub executor: Option<&'a dyn Executor>,
-    /// Whether the scripts may change owners: whether coil is root.
+    /// Whether the scripts may change owners: as root, or where a user has a range of ids.
     pub is_root: bool,
     /// Who is told what happens.
     pub progress: &'a dyn Progress,

@@ -85,10 +85,17 @@ fn main() -> ExitCode {
     if let Some(folder) = &arguments.global.client.config {
         environment.set("DOCKER_CONFIG", folder);
     }
-    let settings = match settings::Settings::new(environment, arguments.global.root.as_deref()) {
+    let mut settings = match settings::Settings::new(environment, arguments.global.root.as_deref()) {
         Ok(settings) => settings.called(arguments.as_docker),
         Err(failure) => return exit_code(failure.show(None)),
     };
+    // Before there is another thread. These two look at no files of containers, and one at what the user has by itself.
+    if !matches!(
+        arguments.command,
+        arguments::Command::Doctor(_) | arguments::Command::Version(_)
+    ) {
+        settings.enter_user_ids();
+    }
     let code = match commands::run(arguments.command, &settings) {
         Ok(code) => code,
         Err(failure) => failure.show(Some(settings.root())),

@@ -68,7 +68,7 @@ pub fn run_root(root: &Path, environment: &Environment, uid: u32) -> Result<Path
     }
     if let Some(runtime) = environment
         .absolute_path("XDG_RUNTIME_DIR")
-        .filter(|folder| is_private(folder, uid))
+        .filter(|folder| is_private(folder))
     {
         return Ok(runtime.join("coil").join(name));
     }
@@ -84,7 +84,7 @@ pub fn run_root(root: &Path, environment: &Environment, uid: u32) -> Result<Path
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(refused(error.to_string())),
         _ => {}
     }
-    if !is_private(&folder, uid) {
+    if !is_private(&folder) {
         return Err(refused(
             "it belongs to another user, or others may enter it".into(),
         ));
@@ -92,10 +92,11 @@ pub fn run_root(root: &Path, environment: &Environment, uid: u32) -> Result<Path
     Ok(folder.join(name))
 }
 
-/// Whether a folder is the user's own, no link, and closed to others.
-fn is_private(folder: &Path, uid: u32) -> bool {
+/// Whether a folder is the user's own, as this process sees it, no link, and closed to others.
+fn is_private(folder: &Path) -> bool {
+    let own = coil_sys::process::effective_uid();
     fs::symlink_metadata(folder)
-        .is_ok_and(|meta| meta.is_dir() && meta.uid() == uid && meta.mode() & 0o077 == 0)
+        .is_ok_and(|meta| meta.is_dir() && meta.uid() == own && meta.mode() & 0o077 == 0)
 }
 
 #[cfg(test)]

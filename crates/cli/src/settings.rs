@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use coil_engine::device_interface;
-use coil_engine::{Engine, EngineOptions};
+use coil_engine::{Engine, EngineOptions, UserIds, user_ids};
 use coil_store::{Store, StoreOptions};
 use coil_sys::process::{effective_gid, effective_uid};
 use coil_wheel::index::IndexSettings;
@@ -42,6 +42,9 @@ pub struct Settings {
     default_root: bool,
     program: PathBuf,
     as_docker: bool,
+    ids: (u32, u32),
+    user_ids: UserIds,
+    lack: Option<user_ids::Lack>,
 }
 
 impl Settings {
@@ -50,7 +53,12 @@ impl Settings {
     /// # Errors
     /// When there is no place for images.
     pub fn new(environment: Environment, root: Option<&Path>) -> Result<Self, Failure> {
-        let (root, default_root) = run_root::data_root(root, &environment, effective_uid())?;
+        let of_user = |uid| {
+            let (root, _) = run_root::data_root(root, &environment, uid).ok()?;
+            run_root::run_root(&root, &environment, uid).ok()
+        };
+        let ids = user_ids::host_ids((effective_uid(), effective_gid()), of_user);
+        let (root, default_root) = run_root::data_root(root, &environment, ids.0)?;
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
         Ok(Self {
             environment,
@@ -58,7 +66,40 @@ impl Settings {
             default_root,
             program,
             as_docker: false,
+            ids,
+            user_ids: match ids.0 {
+                0 => UserIds::Host,
+                _ => UserIds::One(None),
+            },
+            lack: None,
         })
+    }
+
+    /// Gives this process, which must have one thread, the ids of an ordinary user's containers for the rest of its life.
+    pub fn enter_user_ids(&mut self) {
+        if self.ids.0 == 0 {
+            return;
+        }
+        // Without a safe folder for live state there is no engine either, which says so.
+        if let Ok(run_root) = run_root::run_root(&self.root, &self.environment, self.ids.0) {
+            let name = self.environment.first(&["USER", "LOGNAME"]);
+            (self.user_ids, self.lack) = user_ids::enter(&run_root, self.ids, name.as_deref());
+        }
+    }
+
+    /// The ids of an ordinary user's containers.
+    pub fn user_ids(&self) -> &UserIds {
+        &self.user_ids
+    }
+
+    /// Why they are not all ids of the user's range.
+    pub fn lack_of_ids(&self) -> Option<&user_ids::Lack> {
+        self.lack.as_ref()
+    }
+
+    /// The machine's user and group that coil runs as.
+    pub fn ids(&self) -> (u32, u32) {
+        self.ids
     }
 
     /// The same, with the name that coil was called by.
@@ -98,9 +139,8 @@ impl Settings {
     /// # Errors
     /// When there is no safe folder for live state.
     pub fn engine(&self) -> Result<Engine, Failure> {
-        let ids = (effective_uid(), effective_gid());
         let read = |path: &str| fs::read_to_string(path).ok();
-        let store = Store::open(StoreOptions {
+        let options = StoreOptions {
             root: self.root.clone(),
             downloads: self
                 .environment
@@ -123,8 +163,9 @@ impl Settings {
             resolved_conf: read("/run/systemd/resolve/resolv.conf"),
             hosts: read("/etc/hosts").unwrap_or_default(),
             device_folders: device_interface::folders(self.environment.text("COIL_CDI_SPEC_DIRS").as_deref()),
-            ids,
+            ids: self.ids,
             connectors: self.connectors(),
+            user_ids: self.user_ids.clone(),
         };
         Ok(Engine::new(store, options))
     }

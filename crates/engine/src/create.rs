@@ -114,7 +114,7 @@ impl Engine {
 
     fn make(&self, request: &RunRequest) -> Result<Held, RunError> {
         let lease = self.store.lease().map_err(crate::store_io("locking the store"))?;
-        request.options.check(self.is_root())?;
+        request.options.check(self.is_root(), self.owns_ids())?;
         self.check_devices(request)?;
         let (named, image) = self.image(&request.image)?;
         let layers = unpack(&self.store, &image, self.ownership())?;
@@ -177,7 +177,7 @@ impl Engine {
 
     /// Whose the files of an unpacked layer are.
     pub(crate) fn ownership(&self) -> Ownership {
-        if self.is_root() {
+        if self.owns_ids() {
             Ownership::Layer
         } else {
             Ownership::Unpacker

@@ -16,7 +16,7 @@ use coil_runtime::capabilities::{self, Capability};
 use coil_runtime::cgroup;
 use coil_runtime::control::{Client, Message};
 use coil_runtime::network::{NameSettings, NetworkSpec};
-use coil_runtime::spec::{ContainerSpec, IdMap, Limits, Mount, MountKind, Rlimit, SeccompPolicy, Writable};
+use coil_runtime::spec::{ContainerSpec, Limits, Mount, MountKind, Rlimit, SeccompPolicy, Writable};
 use coil_runtime::{StartError, start, user};
 
 use crate::device_interface::Library;
@@ -256,13 +256,10 @@ impl Engine {
             spec.env.push(format!("HOME={}", account.home));
         }
         spec.cwd.clone_from(&step.workdir);
-        if !self.is_root() {
-            let (uid, gid) = self.options.ids;
-            spec.id_map = IdMap::one(account.user.uid, account.user.gid, uid, gid);
-        }
+        spec.id_map = self.id_map(account.user.uid, account.user.gid);
         spec.user = account.user;
         // The user's own group counts among the others, as in Docker's steps.
-        if self.is_root() && !spec.user.groups.contains(&spec.user.gid) {
+        if self.owns_ids() && !spec.user.groups.contains(&spec.user.gid) {
             spec.user.groups.insert(0, spec.user.gid);
         }
         spec.capabilities = match step.privileges {

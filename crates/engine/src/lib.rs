@@ -50,12 +50,14 @@ mod run_error;
 mod save;
 mod start;
 pub mod usage;
+pub mod user_ids;
 pub mod volumes;
 mod words;
 
 use std::io;
 use std::path::PathBuf;
 
+use coil_runtime::spec::IdMap;
 use coil_store::{Store, StoreError};
 
 pub use change::UpdateRequest;
@@ -92,6 +94,20 @@ pub struct EngineOptions {
     pub ids: (u32, u32),
     /// The programs that may connect an ordinary user's containers to other machines.
     pub connectors: Vec<PathBuf>,
+    /// The ids of an ordinary user's containers.
+    pub user_ids: UserIds,
+}
+
+/// The ids of an ordinary user's containers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum UserIds {
+    /// One, with what the user should know of it once.
+    One(Option<String>),
+    /// All of these: coil itself is inside the user namespace that has them.
+    Mapped(IdMap),
+    /// The machine's: coil runs as root.
+    #[default]
+    Host,
 }
 
 /// Images, containers and packs of one data root.
@@ -122,6 +138,20 @@ impl Engine {
     pub fn is_root(&self) -> bool {
         self.options.ids.0 == 0
     }
+
+    /// Whether files may belong to others than who runs coil: as root, or where a user has a range of ids.
+    pub fn owns_ids(&self) -> bool {
+        self.is_root() || matches!(self.options.user_ids, UserIds::Mapped(_))
+    }
+
+    /// Which host ids the ids of a container are, in which one user and group are wanted most.
+    pub(crate) fn id_map(&self, uid: u32, gid: u32) -> IdMap {
+        match (&self.options.user_ids, self.options.ids) {
+            _ if self.is_root() => IdMap::default(),
+            (UserIds::Mapped(map), _) => map.clone(),
+            (_, (own_uid, own_gid)) => IdMap::one(uid, gid, own_uid, own_gid),
+        }
+    }
 }
 
 /// `coil internal monitor DIRECTORY` and `coil internal exec DIRECTORY FILE`: what coil runs of itself.
@@ -131,6 +161,7 @@ pub fn internal_main(args: &[String]) -> i32 {
     match args.split_first() {
         Some((word, rest)) if word == "monitor" => coil_runtime::monitor_main(rest),
         Some((word, rest)) if word == "household" => coil_runtime::keeper_main(rest),
+        Some((word, rest)) if word == "try-ids" => coil_runtime::subordinate_ids::attempt_main(rest),
         Some((word, _)) if word == "view" => coil_runtime::view_main(),
         Some((word, rest)) if word == "exec" => coil_runtime::exec_main(rest),
         _ => 125,

@@ -236,7 +236,7 @@ fn devices(flag: &str) -> Result<Vec<DeviceNode>, RunError> {
 
 impl Options {
     /// Looks at what can be seen to be wrong without the host.
-    pub(crate) fn check(&self, root: bool) -> Result<(), RunError> {
+    pub(crate) fn check(&self, root: bool, owns_ids: bool) -> Result<(), RunError> {
         capabilities::adjusted(&self.cap_add, &self.cap_drop)
             .map_err(|message| refused(message, "give names such as NET_ADMIN, or ALL"))?;
         security(&self.security)?;
@@ -290,12 +290,19 @@ impl Options {
         ] {
             let known = words.contains(&mode.as_str()) || may_share && of_container(mode);
             if !known {
-                return Err(refused(
+                let (message, help) = (
                     format!("{name}: {mode}"),
                     "give host or private, or where it can be shared container:NAME",
-                ));
+                );
+                return Err(match name.starts_with("--") {
+                    true => misused(message, help),
+                    false => refused(message, help),
+                });
             }
-            if !root && (mode == "host" && !name.contains("cgroup") || of_container(mode)) {
+            let of_host = mode == "host" && !name.contains("cgroup");
+            // Containers of one user namespace may share others; a monitor that joins processes could not come back.
+            let shares = owns_ids && !name.starts_with("--pid");
+            if !root && (of_host || of_container(mode) && !shares) {
                 return Err(refused(
                     format!("{} {mode} needs root", name.split(':').next().unwrap_or_default()),
                     "leave it out, or run coil as root",

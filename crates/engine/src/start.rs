@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use coil_runtime::cgroup;
-use coil_runtime::spec::{ContainerSpec, IdMap};
+use coil_runtime::spec::ContainerSpec;
 use coil_runtime::state::Status;
 use coil_runtime::{start, user};
 
@@ -104,9 +104,16 @@ impl Engine {
         .map_err(RunError::User)?;
         let mut spec = ContainerSpec::new(&record.id, dir, run_dir, layers, record.args.clone());
         let facts = cgroup::Facts::read().map_err(RunError::Cgroups)?;
-        if !self.is_root() {
-            let (uid, gid) = self.options.ids;
-            spec.id_map = IdMap::one(account.user.uid, account.user.gid, uid, gid);
+        spec.id_map = self.id_map(account.user.uid, account.user.gid);
+        if !spec.id_map.has_uid(account.user.uid) || !spec.id_map.has_gid(account.user.gid) {
+            return Err(RunError::Refused {
+                message: format!(
+                    "the user {}:{} is none of those that this user's containers have: {}",
+                    account.user.uid, account.user.gid, spec.id_map
+                ),
+                help: Some("give a lower number, or longer ranges in /etc/subuid and /etc/subgid".to_owned()),
+                code: 125,
+            });
         }
         let parent = &record.options.cgroup_parent;
         spec.cgroup = cgroup::plan_for(&facts, parent, &record.id, &record.limits);

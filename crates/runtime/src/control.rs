@@ -3,9 +3,10 @@
 use crate::frame::{self, Kind};
 use crate::network::BridgeSpec;
 use coil_sys::file;
+use coil_sys::socket::peer_process;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -79,6 +80,11 @@ impl Client {
         Ok(Self {
             stream: self.stream.try_clone()?,
         })
+    }
+
+    /// The monitor's process.
+    pub(crate) fn monitor(&self) -> io::Result<i32> {
+        peer_process(self.stream.as_fd())
     }
 
     fn send(&self, kind: Kind, body: &[u8]) -> io::Result<()> {

@@ -180,7 +180,13 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
         return Err(gone());
     }
     if !container.id_map.is_identity() && !inside {
-        process::setns(&pidfd, libc::CLONE_NEWUSER).stage("exec", "cannot join the user namespace")?;
+        let ids = format!("/proc/{}/ns/user", state.pid);
+        if !user_namespace::is_own(Path::new(&ids)).stage("exec", "the container is not running")? {
+            process::setns(&pidfd, libc::CLONE_NEWUSER).stage(
+                "exec",
+                "cannot join the user namespace (restart a container that was started when this user had other ids)",
+            )?;
+        }
         process::unshare(libc::CLONE_NEWNS).stage("exec", "cannot make a mount namespace")?;
         let mut again = vec!["coil".to_owned(), "internal".to_owned(), "exec".to_owned()];
         again.extend(args.iter().cloned());

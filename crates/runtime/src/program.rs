@@ -96,10 +96,11 @@ impl Confinement<'_> {
             process::set_groups(&self.user.groups).stage(stage, "cannot set the groups")?;
         }
         privilege::keep_capabilities().stage(stage, "capabilities")?;
-        let unmapped = |kind: &str, id: u32| {
-            format!(
+        let unmapped = |kind: &str, id: u32| match self.may_set_groups {
+            true => format!("cannot become {kind} {id}"),
+            false => format!(
                 "cannot become {kind} {id} (without /etc/subuid and newuidmap there is one user alone inside)"
-            )
+            ),
         };
         process::set_gid(self.user.gid).stage(stage, unmapped("group", self.user.gid))?;
         process::set_uid(self.user.uid).stage(stage, unmapped("user", self.user.uid))?;

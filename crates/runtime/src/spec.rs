@@ -4,6 +4,7 @@ use crate::capabilities::{self, Capability, CapabilitySet};
 use crate::cgroup::CgroupPlan;
 pub use crate::disk_limits::{DeviceLimit, DiskLimits};
 use crate::events;
+pub use crate::id_map::{IdMap, IdRange};
 pub use crate::limits::Limits;
 use crate::network::NetworkSpec;
 use crate::ports::PortMapping;
@@ -512,74 +513,4 @@ pub struct Rlimit {
     pub soft: u64,
     /// Hard limit; `u64::MAX` for none.
     pub hard: u64,
-}
-
-/// Which host ids the ids inside are; empty means that they are the same and no user namespace is made.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdMap {
-    /// User ids.
-    pub uids: Vec<IdRange>,
-    /// Group ids.
-    pub gids: Vec<IdRange>,
-}
-
-impl IdMap {
-    /// One user and one group alone: what an ordinary user may have without help.
-    pub fn one(inside_uid: u32, inside_gid: u32, host_uid: u32, host_gid: u32) -> Self {
-        let range = |inside, host| {
-            vec![IdRange {
-                inside,
-                host,
-                count: 1,
-            }]
-        };
-        Self {
-            uids: range(inside_uid, host_uid),
-            gids: range(inside_gid, host_gid),
-        }
-    }
-
-    /// Whether one user and one group are all that there is.
-    pub fn is_one(&self) -> bool {
-        let one = |ranges: &[IdRange]| ranges.len() == 1 && ranges[0].count == 1;
-        one(&self.uids) && one(&self.gids)
-    }
-
-    /// Whether groups may be set: not where a user has taken one id without anybody's leave.
-    pub fn may_set_groups(&self) -> bool {
-        !self.is_one()
-    }
-
-    /// Whether ids are the host's.
-    pub fn is_identity(&self) -> bool {
-        self.uids.is_empty() && self.gids.is_empty()
-    }
-
-    /// Whether an id inside stands for any host user.
-    pub fn has_uid(&self, uid: u32) -> bool {
-        self.uids.is_empty() || self.uids.iter().any(|range| range.has(uid))
-    }
-
-    /// Whether an id inside stands for any host group.
-    pub fn has_gid(&self, gid: u32) -> bool {
-        self.gids.is_empty() || self.gids.iter().any(|range| range.has(gid))
-    }
-}
-
-/// A run of ids.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdRange {
-    /// First id inside.
-    pub inside: u32,
-    /// First id on the host.
-    pub host: u32,
-    /// How many.
-    pub count: u32,
-}
-
-impl IdRange {
-    fn has(&self, id: u32) -> bool {
-        id.checked_sub(self.inside)
-            .is_some_and(|offset| offset < self.count)
-    }
 }

@@ -160,7 +160,8 @@ impl Store {
             let name = entry.file_name().to_string_lossy().into_owned();
             *sizes.entry(name).or_default() += entry.metadata().map_or(0, |meta| meta.len());
         }
-        for entry in read_folder(&self.root().join(layout::SNAPSHOTS)) {
+        let snapshots = self.removable_snapshots();
+        for entry in snapshots.iter().flat_map(|folder| read_folder(folder)) {
             let name = entry.file_name().to_string_lossy().into_owned();
             *sizes.entry(name).or_default() += crate::snapshot::size(&entry.path());
         }

@@ -127,7 +127,8 @@ impl Store {
                 done.images.extend(image);
             }
         }
-        for entry in read_folder(&self.root().join(layout::SNAPSHOTS)) {
+        let snapshots = self.removable_snapshots();
+        for entry in snapshots.iter().flat_map(|folder| read_folder(folder)) {
             if !live.contains(&entry.file_name().to_string_lossy().into_owned()) {
                 let Ok(temporary) = self.temp_path() else { continue };
                 let size = crate::snapshot::size(&entry.path());

@@ -30,15 +30,35 @@ pub(crate) fn size(folder: &Path) -> u64 {
 impl Store {
     /// Where a layer's unpacked tree is, whether it is there or not.
     pub fn snapshot_tree(&self, diff_id: &Digest) -> PathBuf {
-        self.root()
-            .join(layout::SNAPSHOTS)
-            .join(diff_id.hex())
-            .join("tree")
+        self.snapshot_folder(diff_id).join("tree")
+    }
+
+    fn snapshot_folder(&self, diff_id: &Digest) -> PathBuf {
+        self.snapshots().join(diff_id.hex())
+    }
+
+    /// The folder of the snapshots whose files have the owners that this process sees.
+    fn snapshots(&self) -> PathBuf {
+        match &self.inner.ids {
+            None => self.root().join(layout::SNAPSHOTS),
+            Some(ids) => self.root().join(layout::MAPPED_SNAPSHOTS).join(ids),
+        }
+    }
+
+    /// The folders of snapshots that this process may remove: its own, and those of one id, which any process of the user
+    /// may remove.
+    pub(crate) fn removable_snapshots(&self) -> Vec<PathBuf> {
+        let plain = self.root().join(layout::SNAPSHOTS);
+        let mut folders = vec![self.snapshots()];
+        if folders[0] != plain {
+            folders.push(plain);
+        }
+        folders
     }
 
     /// A layer's unpacked tree, if it is there and whole.
     pub fn whole_snapshot(&self, diff_id: &Digest) -> Option<PathBuf> {
-        let folder = self.root().join(layout::SNAPSHOTS).join(diff_id.hex());
+        let folder = self.snapshot_folder(diff_id);
         (folder.exists() && self.snapshot_is_whole(&folder)).then(|| folder.join("tree"))
     }
 
@@ -55,7 +75,11 @@ impl Store {
         blob: &Descriptor,
         ownership: Ownership,
     ) -> Result<PathBuf, StoreError> {
-        let folder = self.root().join(layout::SNAPSHOTS).join(diff_id.hex());
+        let ownership = match ownership {
+            Ownership::Layer if self.inner.ids.is_some() => Ownership::Mapped,
+            other => other,
+        };
+        let folder = self.snapshot_folder(diff_id);
         let tree = folder.join("tree");
         if self.snapshot_is_whole(&folder) {
             return Ok(tree);
@@ -131,7 +155,7 @@ impl Store {
     /// # Errors
     /// What the disk gives.
     pub(crate) fn adopt_snapshot(&self, tree: &Path, diff_id: &Digest) -> Result<(), StoreError> {
-        let folder = self.root().join(layout::SNAPSHOTS).join(diff_id.hex());
+        let folder = self.snapshot_folder(diff_id);
         if self.snapshot_is_whole(&folder) {
             return crate::collect::remove_tree(tree).map_err(StoreError::io("removing a step's folder"));
         }

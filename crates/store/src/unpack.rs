@@ -25,6 +25,8 @@ const MOST_LINKS: usize = 40;
 pub enum Ownership {
     /// Whom the layer says; needs root.
     Layer,
+    /// The same in a user namespace that has these owners, with overlayfs's marks as they are read there.
+    Mapped,
     /// Whoever unpacks: for a user namespace that maps one id.
     Unpacker,
 }
@@ -353,7 +355,13 @@ impl Unpacker<'_> {
                 tar::EntryType::Block => FileType::BlockDevice,
                 _ => return Err(UnpackError::Kind(name)),
             };
-            make_node(&path, file_type, device.0, device.1).map_err(failed)?;
+            match make_node(&path, file_type, device.0, device.1) {
+                // Root of a user namespace has no devices either.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !kind.is_fifo() => {
+                    return Ok(());
+                }
+                made => made.map_err(failed)?,
+            }
         }
         // Owner before mode: a change of owner takes the set-id bits away.
         self.own(&path, owner).map_err(failed)?;
@@ -469,14 +477,25 @@ impl Unpacker<'_> {
         if uid == 0 && gid == 0 {
             return Ok(());
         }
-        std::os::unix::fs::lchown(path, Some(uid), Some(gid))
+        match std::os::unix::fs::lchown(path, Some(uid), Some(gid)) {
+            // The kernel's word for an id that isn't mapped.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+                Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!(
+                        "its owner is {uid}:{gid}, which this user's ranges in /etc/subuid and /etc/subgid don't reach"
+                    ),
+                ))
+            }
+            other => other,
+        }
     }
 
     /// overlayfs's own mark that what lies below a folder is hidden.
     fn mark_opaque(&self, folder: &Path) -> io::Result<()> {
         let name = match self.ownership {
             Ownership::Layer => "trusted.overlay.opaque",
-            Ownership::Unpacker => "user.overlay.opaque",
+            Ownership::Mapped | Ownership::Unpacker => "user.overlay.opaque",
         };
         Ok(rustix::fs::lsetxattr(
             folder,
@@ -499,7 +518,7 @@ impl Unpacker<'_> {
             else {
                 continue;
             };
-            let wanted = (name == "security.capability" && self.ownership == Ownership::Layer)
+            let wanted = (name == "security.capability" && self.ownership != Ownership::Unpacker)
                 || (name.starts_with("user.") && !name.starts_with("user.overlay."));
             if wanted {
                 rustix::fs::lsetxattr(path, name, record.value_bytes(), rustix::fs::XattrFlags::empty())?;

@@ -171,6 +171,24 @@ pub fn original_destination(stream: &TcpStream) -> io::Result<SocketAddrV4> {
     Ok(SocketAddrV4::new(ip, u16::from_be(raw.sin_port)))
 }
 
+/// The process at the other end of a local connection: the one that listened, where this end connected.
+pub fn peer_process(socket: BorrowedFd<'_>) -> io::Result<i32> {
+    // SAFETY: all zeroes is a valid ucred.
+    let mut peer: libc::ucred = unsafe { zeroed() };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: pointer and length describe `peer`.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(peer.pid)
+}
+
 /// The kernel's number of the network namespace that a socket is in (Linux 5.14).
 pub fn network_number(socket: BorrowedFd<'_>) -> io::Result<u64> {
     const NETNS_COOKIE: libc::c_int = 71;

@@ -335,7 +335,7 @@ impl StandInMaker<'_> {
         };
         let reason = reason.or_else(|| {
             (!self.is_root).then(|| {
-                "they give files to other users, and an ordinary user's container has but one".to_owned()
+                "they give files to other users, and this user's containers have one id (see `coil doctor`)".to_owned()
             })
         });
         match reason {

@@ -3,8 +3,8 @@
 use std::fs;
 
 use clap::Args;
-use coil_engine::Status;
 use coil_engine::usage::total_memory;
+use coil_engine::{Status, UserIds};
 use serde_json::{Value, json};
 
 use crate::output;
@@ -98,6 +98,7 @@ fn facts(settings: &Settings) -> Result<Value, Failure> {
         "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
         "MemTotal": total_memory(),
         "DockerRootDir": settings.root(),
+        "UserIds": user_ids(settings),
         "HttpProxy": settings.environment().first(&["HTTP_PROXY", "http_proxy"]).unwrap_or_default(),
         "HttpsProxy": settings.environment().first(&["HTTPS_PROXY", "https_proxy"]).unwrap_or_default(),
         "NoProxy": settings.environment().first(&["NO_PROXY", "no_proxy"]).unwrap_or_default(),
@@ -122,6 +123,15 @@ fn facts(settings: &Settings) -> Result<Value, Failure> {
         }
     }
     Ok(facts)
+}
+
+/// Which ids an ordinary user's containers have, and why not more.
+fn user_ids(settings: &Settings) -> Value {
+    match (settings.user_ids(), settings.lack_of_ids()) {
+        (UserIds::Host, _) => Value::Null,
+        (ids, None) => ids.to_string().into(),
+        (ids, Some(lack)) => format!("{ids} ({lack}; {})", lack.help()).into(),
+    }
 }
 
 fn in_words(facts: &Value) -> String {
@@ -164,6 +174,10 @@ fn in_words(facts: &Value) -> String {
         ("Docker Root Dir", text("DockerRootDir")),
     ] {
         lines.push(format!(" {title}: {value}"));
+    }
+    // Docker has no such line: root's ids are the machine's.
+    if let Some(ids) = facts["UserIds"].as_str() {
+        lines.push(format!(" User IDs: {ids}"));
     }
     lines.join("\n") + "\n"
 }

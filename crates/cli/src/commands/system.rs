@@ -79,7 +79,7 @@ impl Boot {
 /// A unit for root, or for `systemctl --user` with lingering.
 fn unit(settings: &Settings) -> String {
     let (program, root) = (settings.program().display(), settings.root().display());
-    let wanted = match coil_sys::process::effective_uid() {
+    let wanted = match settings.ids().0 {
         0 => "multi-user.target",
         _ => "default.target",
     };

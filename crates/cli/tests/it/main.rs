@@ -53,6 +53,7 @@ mod pack;
 mod prune;
 mod restart;
 mod rootless;
+mod rootless_ids;
 mod rootless_networks;
 mod run;
 mod run_flags;

@@ -32,6 +32,7 @@ fn engine(context: &Context) -> (Engine, Vec<PathBuf>) {
         hosts: "127.0.0.1 localhost\n".into(),
         ids: (0, 0),
         device_folders: Vec::new(),
+        user_ids: coil_engine::UserIds::default(),
         connectors: Vec::new(),
     };
     let engine = Engine::new(store.clone(), options);

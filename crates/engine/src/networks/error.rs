@@ -91,7 +91,7 @@ pub enum NetworksError {
     },
     /// A wish that can't be.
     Wish(WishError),
-    /// An ordinary user can't have it.
+    /// An ordinary user with one id can't have it.
     NeedsRoot,
     /// The container isn't there.
     Container(FindError),
@@ -135,10 +135,18 @@ impl NetworksError {
             Self::Alone { .. } => "give --subnet too".to_owned(),
             Self::InUse { name, users, .. } => format!(
                 "remove those containers, or take them out with `coil network disconnect {name} {}`",
-                users.first().map_or("CONTAINER", String::as_str)
+                users.first().map_or("CONTAINER", |(name, _)| name.as_str())
             ),
+            Self::OnlyOne(_) => "give a container `--network host` or `--network none`".to_owned(),
+            Self::NotItsBase { subnet, .. } => format!("give {subnet}"),
+            Self::NoDefinition(name) => format!("`coil network create --config-only {name}` makes one"),
+            Self::TwoDefinitions => {
+                "leave out what the definition says already, or --config-from".to_owned()
+            }
+            Self::DefinitionInUse(_) => "remove the networks first that have it".to_owned(),
+            Self::Definition => "make a network of it: `coil network create --config-from`".to_owned(),
             Self::NeedsRoot => {
-                "run coil as root, or use `--network host` or `none`; published ports work in both cases"
+                "put both into a network of yours (`coil network create`), or see what `coil doctor` says of subordinate ids"
                     .to_owned()
             }
             Self::Network(NetworkError::Overlap { .. }) => {
@@ -215,7 +223,9 @@ impl fmt::Display for NetworksError {
                 "invalid config for network {network}: invalid endpoint settings: {why}"
             ),
             Self::Wish(error) => fmt::Display::fmt(error, f),
-            Self::NeedsRoot => f.write_str("a network behind a bridge needs root (CAP_NET_ADMIN)"),
+            Self::NeedsRoot => f.write_str(
+                "another container's network needs a range of ids in /etc/subuid and /etc/subgid, or root",
+            ),
             Self::Container(error) => fmt::Display::fmt(error, f),
             Self::Monitor(error) if error.kind() == io::ErrorKind::Other => fmt::Display::fmt(error, f),
             Self::Monitor(_) => f.write_str("the container's monitor does not answer"),

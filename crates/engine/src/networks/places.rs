@@ -4,11 +4,10 @@ use std::net::IpAddr;
 
 use coil_runtime::HouseholdSpec;
 use coil_runtime::network::{self, BridgeSpec, Bridged, NameSettings, NetworkSpec, SharedNetwork};
-use coil_runtime::spec::IdMap;
 
 use super::{BETWEEN, BRIDGE_NAME, MASQUERADE, MTU, NetworkRecord, NetworkWish, NetworksError};
-use crate::Engine;
 use crate::record::ContainerRecord;
+use crate::{Engine, UserIds};
 
 const CONFIGURED: &str =
     "user specified IP address is supported only when connecting to networks with user configured subnets";
@@ -65,7 +64,7 @@ impl Engine {
             }
         }
         if let Some(other) = record.network.strip_prefix("container:") {
-            if !self.is_root() {
+            if !self.owns_ids() {
                 return Err(NetworksError::NeedsRoot);
             }
             let other = self.container(other).map_err(NetworksError::Container)?;
@@ -97,10 +96,13 @@ impl Engine {
 
     /// Where an ordinary user's bridges stand.
     fn household(&self) -> Option<HouseholdSpec> {
-        let (uid, gid) = self.options.ids;
         (!self.is_root()).then(|| HouseholdSpec {
-            map: IdMap::one(0, 0, uid, gid),
+            map: self.id_map(0, 0),
             connectors: self.options.connectors.clone(),
+            notice: match &self.options.user_ids {
+                UserIds::One(notice) => notice.clone(),
+                _ => None,
+            },
         })
     }
 

@@ -29,16 +29,13 @@ fn may_have(layers: &[PathBuf], path: &Path) -> bool {
 }
 
 impl Engine {
-    /// The ids of a view: where there is no root, everything is whose it is that coil runs as.
+    /// The ids of a view: where a user has one id, everything is whose it is that coil runs as.
     pub(crate) fn view_ids(&self) -> IdMap {
-        match self.is_root() {
-            true => IdMap::default(),
-            false => IdMap::one(0, 0, self.options.ids.0, self.options.ids.1),
-        }
+        self.id_map(0, 0)
     }
 
     pub(crate) fn owner(&self) -> Owner {
-        if self.is_root() {
+        if self.owns_ids() {
             Owner::Kept
         } else {
             Owner::Writer

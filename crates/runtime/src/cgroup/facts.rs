@@ -1,6 +1,7 @@
 //! What this host's control groups are, from `/proc`.
 
 use super::CgroupPlan;
+use crate::spec::IdMap;
 use coil_sys::{file, process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -33,7 +34,9 @@ impl Facts {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
         let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mut facts = Self::parse(&mounts, &own);
-        facts.root = process::effective_uid() == 0;
+        // Root of a household is an ordinary user to the machine.
+        let map = IdMap::of_process(Path::new("/proc/self"))?;
+        facts.root = process::effective_uid() == 0 && map.root_is().is_none();
         if let Some((mount, controllers)) = &mut facts.version2 {
             let text = std::fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
             controllers.extend(text.split_ascii_whitespace().map(str::to_owned));

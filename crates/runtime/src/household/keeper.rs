@@ -1,12 +1,13 @@
 //! The keeper of a household: makes its namespaces, relays what leaves them, and goes with the last user.
 
-use super::{LOCK, STAGE, USERS, Word, outside};
+use super::{HERE, LOCK, STAGE, USERS, Word, outside};
 use crate::failure::{Failure, Stage};
 use crate::host_sockets::HostSockets;
 use crate::ports::Relay;
 use crate::spec::IdMap;
 use crate::{network, user_namespace};
 use coil_sys::event::{Poll, ready};
+use coil_sys::privilege::{self, CapabilitySets};
 use coil_sys::{file, process};
 use std::fs::File;
 use std::io::Write;
@@ -15,10 +16,12 @@ use std::path::Path;
 const GONE: u64 = 0;
 const RELAY: u64 = 1;
 
-/// `coil internal household FOLDER MAP`: standard input is the FIFO of the users, standard output takes the first word.
+/// `coil internal household FOLDER MAP [--here]`: standard input is the FIFO of the users, standard output takes the first word.
 pub fn keeper_main(args: &[String]) -> i32 {
-    let [folder, map] = args else { return 125 };
-    let stood = stand(map);
+    let [folder, map, rest @ ..] = args else {
+        return 125;
+    };
+    let stood = stand(map, rest.iter().any(|word| word == HERE));
     let word: Word = match &stood {
         Ok(relay) => Ok(relay.port()),
         Err(failure) => Err(failure.clone()),
@@ -41,15 +44,22 @@ pub fn keeper_main(args: &[String]) -> i32 {
     }
 }
 
-fn stand(map: &str) -> Result<Relay, Failure> {
+/// Makes the namespaces; with `here` the user namespace is the one that this process is in.
+fn stand(map: &str, here: bool) -> Result<Relay, Failure> {
     let map: IdMap = serde_json::from_str(map).map_err(|error| Failure::refused(STAGE, error))?;
     let _ = process::new_session();
     let _ = process::set_name("coil-household");
-    user_namespace::enter(&map)?;
+    if !here {
+        user_namespace::make(&map)?;
+    }
     let outside = HostSockets::leave_behind().stage(STAGE, "cannot fork")?;
     process::unshare(libc::CLONE_NEWNET).stage(STAGE, "cannot make a network namespace")?;
     network::raise_loopback().map_err(|error| Failure::new(STAGE, &error, &error.source))?;
-    Relay::start(outside).stage(STAGE, "cannot listen in the network namespace")
+    let relay = Relay::start(outside).stage(STAGE, "cannot listen in the network namespace")?;
+    // It holds namespaces and needs no rights in them; pasta, which gives most of its own up first, may look into a
+    // process with fewer alone.
+    privilege::set_capabilities(CapabilitySets::default()).stage(STAGE, "cannot give up privileges")?;
+    Ok(relay)
 }
 
 /// Relays until the last user is gone.

@@ -40,27 +40,30 @@ pub(super) fn disconnect(folder: &Path, keeper: i32) {
     let _ = std::fs::remove_file(path);
 }
 
-/// Has pasta connect the namespaces of a keeper, until [`disconnect`].
+/// Has pasta connect the namespaces of a keeper, until [`disconnect`]; `inside` says that this process is in the keeper's
+/// user namespace already.
 ///
 /// # Errors
 /// The last that it said.
-pub(super) fn connect(program: &Path, folder: &Path, keeper: i32) -> Result<(), String> {
-    let started = Command::new(program)
+pub(super) fn connect(program: &Path, folder: &Path, keeper: i32, inside: bool) -> Result<(), String> {
+    let mut command = Command::new(program);
+    command
         .args(["--config-net", "--quiet", "--no-map-gw"])
         .args(["-t", "none", "-u", "none", "-T", "none", "-U", "none"])
         .arg("--pid")
-        .arg(folder.join(NUMBER))
-        .arg("--userns")
-        .arg(format!("/proc/{keeper}/ns/user"))
+        .arg(folder.join(NUMBER));
+    if !inside {
+        command.arg("--userns").arg(format!("/proc/{keeper}/ns/user"));
+    }
+    command
         .arg("--netns")
         .arg(format!("/proc/{keeper}/ns/net"))
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut started = started.map_err(|error| error.to_string())?;
+        .stderr(Stdio::piped());
+    let mut started = command.spawn().map_err(|error| error.to_string())?;
     // It goes to the background when it stands.
     let until = Instant::now() + PATIENCE;
     loop {

@@ -194,9 +194,10 @@ fn kernel_settings(proc: &OwnedFd, spec: &ContainerSpec) -> Result<(), Failure> 
     if spec.network.makes_namespace() {
         // `ping` without CAP_NET_RAW, and low ports without CAP_NET_BIND_SERVICE, as Docker does. In a user namespace
         // the range may only name groups that exist there.
-        let range = match spec.id_map.gids.first() {
-            None => "0 2147483647".to_owned(),
-            Some(ids) => format!("{} {}", ids.inside, ids.inside + ids.count - 1),
+        let range = match spec.id_map.gids.as_slice() {
+            [] => "0 2147483647".to_owned(),
+            [one] => format!("{} {}", one.inside, one.inside + one.count - 1),
+            _ => format!("0 {}", spec.id_map.highest().min(i32::MAX as u32)),
         };
         // A kernel without IPv4 has neither; a container needs neither to start.
         let _ = write("net.ipv4.ping_group_range", &range);

@@ -17,7 +17,7 @@ mod streams;
 use crate::failure::{Failure, Stage};
 use crate::frame::{self, Kind};
 use crate::spec::ContainerSpec;
-use crate::{household, state, user_namespace};
+use crate::{HouseholdSpec, household, state, user_namespace};
 use coil_sys::event::Signals;
 use coil_sys::{file, process};
 use networking::{Home, Networking};
@@ -147,8 +147,16 @@ pub(super) fn load(directory: &Path) -> Result<ContainerSpec, Failure> {
 /// Runs this monitor again inside a user namespace; returns only when that fails.
 fn enter_user_namespace(spec: &ContainerSpec, starter: UnixStream, args: &[String]) -> (UnixStream, Failure) {
     let entered = match spec.network.household() {
+        Some(household) => household::enter(spec.run_root(), household, true).map(Some),
+        // Who has the household's ids keeps it. A build step's builder does that for it.
+        None if !spec.id_map.is_one() && !spec.ends_with_starter => {
+            let household = HouseholdSpec {
+                map: spec.id_map.clone(),
+                ..HouseholdSpec::default()
+            };
+            household::enter(spec.run_root(), &household, false).map(Some)
+        }
         None => user_namespace::enter(&spec.id_map).map(|()| None),
-        Some(household) => household::enter(spec.run_root(), household).map(Some),
     };
     let member = match entered {
         Ok(member) => member,

@@ -12,6 +12,7 @@ use crate::ports::{Dialer, Forwarder, ForwarderLimits, PortMapping};
 use crate::spec::ContainerSpec;
 use crate::state::{self, State, Status};
 use coil_sys::event::{Poll, ready};
+use coil_sys::process;
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -34,10 +35,12 @@ impl Home {
         let Some(membership) = args.iter().find_map(|word| Membership::from_argument(word)) else {
             return Ok(Self::default());
         };
-        let host = HostSockets::leave_behind().stage(STAGE, "cannot fork")?;
-        membership
-            .join_network()
-            .stage(STAGE, "cannot join the network of this user's containers")?;
+        let mut host = HostSockets::default();
+        if let Some(network) = membership.network() {
+            host = HostSockets::leave_behind().stage(STAGE, "cannot fork")?;
+            process::setns(network, libc::CLONE_NEWNET)
+                .stage(STAGE, "cannot join the network of this user's containers")?;
+        }
         let notices = args.iter().filter_map(|word| word.strip_prefix("--notice="));
         Ok(Self {
             host,
@@ -76,7 +79,11 @@ impl Networking {
         let mut networking = Self {
             forwarder,
             host: home.host.clone(),
-            relay: home.membership.as_ref().and_then(|_| relay(spec)),
+            relay: home
+                .membership
+                .as_ref()
+                .and_then(Membership::network)
+                .and_then(|_| relay(spec)),
             notices: home.notices.clone(),
             ..Self::default()
         };
@@ -374,7 +381,7 @@ fn relay(spec: &ContainerSpec) -> Option<RelayPort> {
     let facts = household::facts(spec.run_root())?;
     Some(RelayPort {
         port: facts.relay,
-        everything: !facts.connected,
+        everything: facts.connected != Some(true),
     })
 }
 

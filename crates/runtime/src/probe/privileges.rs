@@ -2,11 +2,11 @@
 
 use super::system::read;
 use super::{Fact, ProbeSettings};
+use crate::subordinate_ids;
 use coil_sys::namespace_trial::{Trial, try_namespaces};
 use coil_sys::{privilege, process};
 use std::fs;
 use std::io;
-use std::path::PathBuf;
 
 pub(super) fn facts(settings: &ProbeSettings, root: bool) -> Vec<Fact> {
     let mut facts = vec![rights(root)];
@@ -69,9 +69,8 @@ fn rights(root: bool) -> Fact {
         (false, _) => Fact::partly(
             name,
             format!("user {}", process::effective_uid()),
-            "containers get a user namespace with one id, a network without a way out, and limits only where the \
-             control groups are delegated",
-            "run as root for bridges and full limits",
+            "containers have the user's ids and networks, and limits only where the control groups are delegated",
+            "run as root for limits on every machine, and for what needs the machine's devices and namespaces",
         ),
     }
 }
@@ -143,42 +142,19 @@ fn subordinate_ids(settings: &ProbeSettings, root: bool) -> Fact {
     if root {
         return Fact::yes(name, "not needed by root");
     }
-    let program = |name: &str| -> Option<PathBuf> {
-        settings
-            .search_path
-            .iter()
-            .map(|directory| directory.join(name))
-            .find(|path| path.is_file())
-    };
-    let ranges = |file: &str| {
-        let id = process::effective_uid().to_string();
-        let owners = [settings.user_name.as_deref(), Some(id.as_str())];
-        let text = fs::read_to_string(file).unwrap_or_default();
-        text.lines().any(|line| {
-            line.split(':')
-                .next()
-                .is_some_and(|owner| owners.contains(&Some(owner)))
-        })
-    };
-    let mut missing: Vec<&str> = ["newuidmap", "newgidmap"]
-        .into_iter()
-        .filter(|name| program(name).is_none())
-        .collect();
-    missing.extend(
-        ["/etc/subuid", "/etc/subgid"]
-            .into_iter()
-            .filter(|file| !ranges(file)),
-    );
-    if missing.is_empty() {
-        return Fact::yes(
+    let (uid, gid) = (process::effective_uid(), process::effective_gid());
+    let map = subordinate_ids::full_map(uid, gid, settings.user_name.as_deref());
+    let tried = map.and_then(|map| subordinate_ids::attempt(&map).map(|()| map));
+    match tried {
+        Ok(map) => Fact::yes(
             name,
-            "newuidmap, newgidmap, and a range in /etc/subuid and /etc/subgid",
-        );
+            format!("tried: containers have the ids {map}, by newuidmap and newgidmap"),
+        ),
+        Err(lack) => Fact::partly(
+            name,
+            lack.to_string(),
+            "a container has one id: what changes owners or users there fails (apt-get, useradd, most databases)",
+            &lack.help(),
+        ),
     }
-    Fact::partly(
-        name,
-        format!("missing: {}", missing.join(", ")),
-        "a container has one id: programs that change owners or users fail",
-        "install the package uidmap and run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`",
-    )
 }
