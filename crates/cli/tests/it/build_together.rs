@@ -39,6 +39,27 @@ fn unique(folder: &Path) -> String {
         .replace(|c: char| !c.is_alphanumeric(), "-")
 }
 
+/// Each build clears up what killed ones left, while others begin their steps.
+#[test]
+fn no_build_sweeps_away_the_steps_of_another() {
+    let context = with_python();
+    let folder = context.project(
+        "sweeping",
+        &[(
+            "Dockerfile",
+            "FROM python:3.11-slim\nRUN true\nRUN true # again\nRUN true # and again\n",
+        )],
+    );
+    for _ in 0..3 {
+        let builds: Vec<_> = (0..5)
+            .map(|_| context.coil(["build", "-q", "--no-cache"]).arg(&folder).start())
+            .collect();
+        for build in builds {
+            build.wait().success();
+        }
+    }
+}
+
 #[test]
 fn a_step_that_two_builds_need_is_made_once() {
     let context = with_python();

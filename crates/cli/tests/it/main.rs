@@ -15,6 +15,7 @@ mod build_builders;
 mod build_caches;
 mod build_checks;
 mod build_contexts;
+mod build_corners;
 mod build_packages;
 mod build_platforms;
 mod build_progress;
