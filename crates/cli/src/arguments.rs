@@ -136,6 +136,8 @@ pub enum Command {
     Builder(Box<commands::builder::Group>),
     /// The commands about building, by the other name that Docker has for them
     Buildx(Box<commands::builder::Group>),
+    /// Show where commands are done: on this machine
+    Context(commands::context::Context),
     /// Show the version
     Version(commands::version::Version),
     /// `container prune`, which has no plain name.

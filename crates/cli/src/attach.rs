@@ -28,6 +28,8 @@ pub struct Attachment {
     pub keys: Vec<u8>,
     /// Whether it is told, and no success, that they were typed.
     pub letting_go_fails: bool,
+    /// Whether the end of what is passed on leaves the container's input open, for who comes later.
+    pub keeps_input_open: bool,
 }
 
 impl Default for Attachment {
@@ -39,8 +41,31 @@ impl Default for Attachment {
             errors: true,
             keys: Vec::new(),
             letting_go_fails: false,
+            keeps_input_open: false,
         }
     }
+}
+
+/// Which of input, output and errors `-a` means; none where it isn't given.
+///
+/// # Errors
+/// When one is no stream: 125.
+pub fn streams(words: &[String]) -> Result<Option<[bool; 3]>, Failure> {
+    let mut wanted = [false; 3];
+    for word in words {
+        let at = ["stdin", "stdout", "stderr"]
+            .iter()
+            .position(|name| word.eq_ignore_ascii_case(name));
+        let Some(at) = at else {
+            return Err(Failure::new(format!(
+                "invalid argument \"{word}\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR"
+            ))
+            .help("give -a stdout, for example")
+            .code(125));
+        };
+        wanted[at] = true;
+    }
+    Ok((!words.is_empty()).then_some(wanted))
 }
 
 /// How it ended, as far as this side saw it.
@@ -153,9 +178,10 @@ fn follow(client: &Client, attachment: &Attachment) -> io::Result<Ending> {
             Vec::new()
         };
         let detached = Arc::clone(&detached);
+        let keeps_open = attachment.keeps_input_open;
         // It waits in a read when the container ends; the end of the process ends it.
         std::thread::Builder::new().spawn(move || {
-            if matches!(feed(&input, Watch::new(keys)), Ok(true)) {
+            if matches!(feed(&input, Watch::new(keys), keeps_open), Ok(true)) {
                 detached.store(true, Ordering::Release);
                 let _ = input.close();
             }
@@ -196,11 +222,12 @@ fn follow(client: &Client, attachment: &Attachment) -> io::Result<Ending> {
 }
 
 /// Passes input on to its end; true when the keys that let go were typed.
-fn feed(client: &Client, mut watch: Watch) -> io::Result<bool> {
+fn feed(client: &Client, mut watch: Watch, keeps_open: bool) -> io::Result<bool> {
     let mut input = io::stdin().lock();
     let mut buffer = [0; 16 << 10];
     loop {
         match input.read(&mut buffer) {
+            Ok(0) if keeps_open => return Ok(false),
             Ok(0) => return client.end_input().map(|()| false),
             Ok(read) => {
                 let (passed, found) = watch.pass(&buffer[..read]);

@@ -6,6 +6,7 @@ pub mod build;
 pub mod builder;
 pub mod commit;
 pub mod container;
+pub mod context;
 pub mod cp;
 pub mod create;
 pub mod df;
@@ -106,6 +107,7 @@ pub fn run(command: Command, settings: &Settings) -> Result<i32, Failure> {
         Command::Image(group) => run(group.command(), settings),
         Command::Builder(group) | Command::Buildx(group) => group.run(settings),
         Command::Version(version) => version.run(settings),
+        Command::Context(context) => context.run(settings),
         Command::ContainerPrune(prune) => prune.run(settings),
         Command::ImagePrune(prune) => prune.run(settings),
     }

@@ -70,6 +70,9 @@ pub struct ContainerFlags {
     /// Say nothing while the image is fetched
     #[arg(short, long)]
     quiet: bool,
+    /// What is fetched is known by its digest, and no signature is looked for
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    disable_content_trust: Option<bool>,
     /// Its host name
     #[arg(short = 'h', long, value_name = "NAME")]
     hostname: Option<String>,
@@ -96,7 +99,8 @@ fn check_processors(wanted: Option<u64>) -> Result<(), Failure> {
             "range of CPUs is from 0.01 to {there}.00, as there are only {there} CPUs available"
         ))
         .help("give --cpus a number up to that, or leave it out")
-        .code(125)),
+        .code(125)
+        .of_daemon()),
         _ => Ok(()),
     }
 }
@@ -123,6 +127,18 @@ impl ContainerFlags {
             ))
             .help("give another file, or remove that one")
             .code(125));
+        }
+        // Seen before the container is made, which nobody would know by its id then.
+        if let Some(path) = &self.cidfile
+            && let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
+            && !folder.is_dir()
+        {
+            return Err(Failure::new(format!(
+                "failed to create the container ID file: open {}: no such file or directory",
+                path.display()
+            ))
+            .help("make that folder first")
+            .code(127));
         }
         let when = image_fetch::When::parse(&self.pull)?;
         image_fetch::ensure(
@@ -154,7 +170,7 @@ impl ContainerFlags {
     ///
     /// # Errors
     /// When a value can't be understood.
-    pub fn request(&self, settings: &Settings) -> Result<RunRequest, Failure> {
+    pub fn request(&self, settings: &Settings, attached: [bool; 3]) -> Result<RunRequest, Failure> {
         let (image, command) = self
             .words
             .split_first()
@@ -165,6 +181,13 @@ impl ContainerFlags {
                 .help("give no, on-failure[:N], always or unless-stopped")
                 .code(125)
         })?;
+        if self.disable_content_trust == Some(false) {
+            return Err(
+                Failure::new("--disable-content-trust=false: coil looks for no signatures")
+                    .help("leave it out, and name the image by its digest if it must be the same")
+                    .code(125),
+            );
+        }
         if self.rm && restart != RestartPolicy::No {
             return Err(
                 Failure::new("conflicting options: cannot specify both --restart and --rm")
@@ -172,17 +195,28 @@ impl ContainerFlags {
                     .code(125),
             );
         }
+        if self.hostname.is_some() && self.host.shares_host_name() {
+            return Err(Failure::new("conflicting options: hostname and the UTS mode")
+                .help("leave one of --uts host and --hostname out")
+                .code(125)
+                .of_daemon());
+        }
         let mut limits = self.limits.limits()?;
         self.host.limit(&mut limits)?;
         check_processors(limits.cpus_milli)?;
         self.disks.limit(&mut limits.disk)?;
         let mut labels = flags::label_files(&self.label_file)?;
-        labels.extend(flags::labels(&self.labels));
+        labels.extend(flags::label_flags("-l, --label", &self.labels)?);
         Ok(RunRequest {
             image: image.clone(),
             command: command.to_vec(),
-            name: self.name.clone(),
-            env: flags::variables(&self.env_file, &self.env, settings.environment())?,
+            // As `inspect` shows it.
+            name: self
+                .name
+                .as_deref()
+                .map(|name| name.strip_prefix('/').unwrap_or(name).to_owned())
+                .filter(|name| !name.is_empty()),
+            env: flags::variables_to_set(&self.env_file, &self.env, settings.environment())?,
             volumes: self.volumes.volumes(),
             mounts: self.volumes.mounts(),
             tmpfs: self.volumes.tmpfs.clone(),
@@ -205,6 +239,7 @@ impl ContainerFlags {
             auto_remove: self.rm,
             terminal: self.tty,
             stdin_open: self.interactive,
+            attached,
             restart,
         })
     }

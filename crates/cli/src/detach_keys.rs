@@ -1,9 +1,21 @@
 //! The keys that let go of a container's terminal, `ctrl-p,ctrl-q` as a rule.
 
 use crate::report::Failure;
+use crate::settings::Settings;
 
 /// Docker's default.
 pub const USUAL: &str = "ctrl-p,ctrl-q";
+
+/// The keys of a flag, else those that the user chose once for all (`detachKeys`), else the usual ones.
+///
+/// # Errors
+/// When a key is unknown.
+pub fn wanted(flag: Option<&str>, settings: &Settings) -> Result<Vec<u8>, Failure> {
+    match flag.filter(|text| !text.is_empty()) {
+        Some(text) => parse(text),
+        None => parse(&settings.chosen("detachKeys").unwrap_or_else(|| USUAL.to_owned())),
+    }
+}
 
 /// Reads a list of keys: a character, or `ctrl-` with a letter or one of `@ [ \ ] ^ _`.
 ///
@@ -26,8 +38,10 @@ pub fn parse(text: &str) -> Result<Vec<u8>, Failure> {
         .map(key)
         .collect::<Option<Vec<u8>>>()
         .ok_or_else(|| {
-            Failure::new(format!("invalid detach keys ({text}): not a list of keys"))
-                .help("give keys such as ctrl-p,ctrl-q or ctrl-x,d")
+            Failure::new(format!(
+                "Invalid escape keys ({text}) provided: not a list of keys"
+            ))
+            .help("give keys such as ctrl-p,ctrl-q or ctrl-x,d")
         })
 }
 

@@ -20,17 +20,46 @@ pub fn variables(
         found.extend(file(path, environment)?);
     }
     for flag in flags {
-        let (name, value) = flag
-            .split_once('=')
-            .map_or((flag.as_str(), None), |(name, value)| (name, Some(value)));
-        if name.is_empty() {
-            return Err(Failure::new(format!("invalid environment variable: {flag}"))
-                .help("give -e NAME=VALUE, or -e NAME to pass on your own")
-                .code(125));
-        }
+        let (name, value) = flag_of(flag)?;
         found.extend(variable(name, value, environment));
     }
     Ok(found)
+}
+
+/// The same for a command in a container that has variables of its own: one that isn't set here either is a name alone, and the
+/// command is to be without it.
+///
+/// # Errors
+/// As with [`variables`].
+pub fn variables_to_set(
+    files: &[PathBuf],
+    flags: &[String],
+    environment: &Environment,
+) -> Result<Vec<String>, Failure> {
+    let mut found = Vec::new();
+    for path in files {
+        found.extend(file(path, environment)?);
+    }
+    for flag in flags {
+        let (name, value) = flag_of(flag)?;
+        found.push(variable(name, value, environment).unwrap_or_else(|| name.to_owned()));
+    }
+    Ok(found)
+}
+
+/// The name and the value of a flag, if it has one.
+fn flag_of(flag: &str) -> Result<(&str, Option<&str>), Failure> {
+    let (name, value) = flag
+        .split_once('=')
+        .map_or((flag, None), |(name, value)| (name, Some(value)));
+    if name.is_empty() {
+        return Err(Failure::new(format!(
+            "invalid argument \"{flag}\" for \"-e, --env\" flag: invalid environment variable: {flag}"
+        ))
+        .help("give -e NAME=VALUE, or -e NAME to pass on your own")
+        .code(125));
+    }
+    Ok((name, value))
 }
 
 fn variable(name: &str, value: Option<&str>, environment: &Environment) -> Option<String> {
@@ -45,16 +74,20 @@ fn variable(name: &str, value: Option<&str>, environment: &Environment) -> Optio
 fn file(path: &Path, environment: &Environment) -> Result<Vec<String>, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::new(format!(
-            "--env-file {} cannot be read\n  caused by: {error}",
-            path.display()
+            "open {}: {}\n  --> --env-file",
+            path.display(),
+            crate::host_path::reason(&error)
         ))
         .help("give a text file with a NAME=VALUE on each line")
         .code(125)
     })?;
     lines(&text, environment).map_err(|(number, reason)| {
-        Failure::new(format!("{reason}\n  --> {}:{number}", path.display()))
-            .help("each line is NAME=VALUE, NAME alone, or begins with `#`")
-            .code(125)
+        let file = path.display();
+        Failure::new(format!(
+            "invalid env file ({file}): {reason}\n  --> {file}:{number}"
+        ))
+        .help("each line is NAME=VALUE, NAME alone, or begins with `#`")
+        .code(125)
     })
 }
 
@@ -100,6 +133,27 @@ pub fn labels(flags: &[String]) -> BTreeMap<String, String> {
     flags.iter().map(pair).collect()
 }
 
+/// Labels as a command's `--label` gives them.
+///
+/// # Errors
+/// When one has no name, or blanks in it: 125.
+pub fn label_flags(name: &str, flags: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    for flag in flags {
+        let key = flag.split_once('=').map_or(flag.as_str(), |(key, _)| key);
+        let why = match key.trim_start() {
+            "" => format!("invalid label '{flag}': empty name"),
+            key if key.contains(char::is_whitespace) => format!("label '{key}' contains whitespaces"),
+            _ => continue,
+        };
+        return Err(
+            Failure::new(format!("invalid argument \"{flag}\" for \"{name}\" flag: {why}"))
+                .help("give KEY=VALUE, such as --label tier=web")
+                .code(125),
+        );
+    }
+    Ok(labels(flags))
+}
+
 /// Labels of files, one on each line.
 ///
 /// # Errors
@@ -109,15 +163,16 @@ pub fn label_files(files: &[PathBuf]) -> Result<BTreeMap<String, String>, Failur
     for path in files {
         let text = std::fs::read_to_string(path).map_err(|error| {
             Failure::new(format!(
-                "--label-file {} cannot be read\n  caused by: {error}",
-                path.display()
+                "open {}: {}\n  --> --label-file",
+                path.display(),
+                crate::host_path::reason(&error)
             ))
             .help("give a text file with a KEY=VALUE on each line")
             .code(125)
         })?;
         for line in text.lines().map(str::trim_start) {
-            if !line.is_empty() && !line.starts_with('#') {
-                let (key, value) = line.split_once('=').unwrap_or((line.trim_end(), ""));
+            // As Docker has it: a name alone in a file is no label.
+            if let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
                 found.insert(key.to_owned(), value.to_owned());
             }
         }
@@ -146,6 +201,10 @@ mod tests {
         assert_eq!(
             variables(&[], &flags, &environment).expect("right"),
             ["HERE=x", "A=b", "E="]
+        );
+        assert_eq!(
+            variables_to_set(&[], &flags, &environment).expect("right"),
+            ["HERE=x", "GONE", "A=b", "E="]
         );
         assert!(variables(&[], &["=x".to_owned()], &environment).is_err());
     }

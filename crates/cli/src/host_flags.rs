@@ -163,18 +163,28 @@ pub struct HostFlags {
 }
 
 impl HostFlags {
+    /// Whether it has this machine's own host name.
+    pub fn shares_host_name(&self) -> bool {
+        self.uts.as_deref() == Some("host")
+    }
+
     /// What of the limits stands here.
     ///
     /// # Errors
     /// When a size can't be understood.
     pub fn limit(&self, limits: &mut coil_engine::Limits) -> Result<(), Failure> {
         if let Some(text) = &self.shm_size {
-            let size = bytes(text).filter(|size| *size > 0);
-            limits.shm_size = size.ok_or_else(|| {
-                Failure::new(format!("invalid size: '{text}'"))
-                    .help("give a size such as 64m")
-                    .code(125)
+            let size = bytes(text).ok_or_else(|| {
+                Failure::new(format!(
+                    "invalid argument \"{text}\" for \"--shm-size\" flag: invalid size: '{text}'"
+                ))
+                .help("give a size such as 64m")
+                .code(125)
             })?;
+            // Nothing is what every container has.
+            if size > 0 {
+                limits.shm_size = size;
+            }
         }
         limits.oom_kill_disable = self.oom_kill_disable;
         limits.memory_swappiness = match self.memory_swappiness {
@@ -185,7 +195,8 @@ impl HostFlags {
                     "Invalid value: {number}, valid memory swappiness range is 0-100"
                 ))
                 .help("give a number from 0 to 100")
-                .code(125));
+                .code(125)
+                .of_daemon());
             }
         };
         Ok(())
@@ -329,9 +340,14 @@ fn ulimit(text: &str) -> Result<Rlimit, Failure> {
         "-1" | "unlimited" => Ok(u64::MAX),
         text => text
             .parse::<u64>()
-            .map_err(|_| wrong(format!("`{text}` is no number"))),
+            .map_err(|_| wrong(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"))),
     };
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    if hard.contains(':') {
+        return Err(wrong(format!(
+            "too many limit value arguments - {values}, can only have up to two, `soft[:hard]`"
+        )));
+    }
     let (soft, hard) = (number(soft)?, number(hard)?);
     if soft > hard {
         return Err(wrong(format!(
@@ -346,13 +362,27 @@ fn ulimit(text: &str) -> Result<Rlimit, Failure> {
 }
 
 fn sysctls(words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    const OF_IPC: [&str; 8] = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    let may_be = |key: &str| {
+        let key = key.trim();
+        OF_IPC.contains(&key) || key.starts_with("net.") || key.starts_with("fs.mqueue.")
+    };
     let pair = |word: &String| match word.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
-        _ => Err(
-            Failure::new(format!("invalid argument \"{word}\" for \"--sysctl\" flag"))
-                .help("give NAME=VALUE, such as --sysctl net.core.somaxconn=1024")
-                .code(125),
-        ),
+        Some((key, value)) if may_be(key) => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err(Failure::new(format!(
+            "invalid argument \"{word}\" for \"--sysctl\" flag: sysctl '{word}' is not allowed"
+        ))
+        .help("give a setting of the container's own as NAME=VALUE, such as --sysctl net.core.somaxconn=1024")
+        .code(125)),
     };
     words.iter().map(pair).collect()
 }

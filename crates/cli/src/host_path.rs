@@ -25,6 +25,16 @@ pub fn project_folder(word: &str, engine: &Engine, settings: &Settings) -> Optio
     None
 }
 
+/// Why a file can't be used, in the system's words alone, as Docker's client tells it.
+pub fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        std::io::ErrorKind::IsADirectory => "is a directory".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 /// `./data:/data` with the folder's whole path.
 pub fn absolute_source(volume: &str) -> String {
     match volume.split_once(':') {

@@ -58,7 +58,7 @@ pub fn ensure(
 ) -> Result<(), Failure> {
     let host = Platform::linux(Arch::host());
     let platform = match platform {
-        None => host.clone(),
+        None | Some("" | "linux") => host.clone(),
         Some(text) => Platform::from_str(text).map_err(|error| Failure::new(error.to_string()).code(125))?,
     };
     if platform.architecture != host.architecture || platform.os != host.os {
@@ -69,7 +69,8 @@ pub fn ensure(
             Arch::host()
         ))
         .help("leave it out; `coil pack --platform` makes images for other machines")
-        .code(125));
+        .code(125)
+        .of_daemon());
     }
     let missing = || matches!(engine.store().find(image), Err(StoreError::NoSuchImage(_)));
     let fetch = match when {
@@ -78,8 +79,14 @@ pub fn ensure(
         When::Missing => missing(),
     };
     // What can't be a name is told by who looks for it.
-    let Ok(reference) = Reference::parse(image) else {
-        return Ok(());
+    let reference = match Reference::parse(image) {
+        Ok(reference) => reference,
+        Err(error) if missing() => {
+            return Err(Failure::new(error.to_string())
+                .help("a name is [REGISTRY/]NAME[:TAG], in small letters")
+                .code(125));
+        }
+        Err(_) => return Ok(()),
     };
     if !fetch {
         return Ok(());
@@ -103,7 +110,7 @@ pub fn ensure(
     };
     let pulled = engine.pull(&registries, &request, progress, &Quiet);
     screen.clear();
-    let outcome = pulled.map_err(|error| Failure::from(error).code(125))?;
+    let outcome = pulled.map_err(|error| Failure::from(error).code(125).of_daemon())?;
     if !quiet {
         let what = match outcome.is_new {
             true => "Downloaded newer image",

@@ -58,6 +58,11 @@ pub struct LimitFlags {
 }
 
 impl LimitFlags {
+    /// Whether the limit is named that kernels no longer have.
+    pub fn names_kernel_memory(&self) -> bool {
+        self.kernel_memory.is_some()
+    }
+
     /// What a new container gets.
     ///
     /// # Errors
@@ -91,9 +96,12 @@ impl LimitFlags {
     /// When a value is no number, or two contradict each other.
     pub fn change(&self) -> Result<UpdateRequest, Failure> {
         let wrong = |text: String, help: &str| Failure::new(text).help(help).code(125);
+        let told = |text: String, help: &str| wrong(text, help).of_daemon();
+        // Nothing of a thing is no limit, as with Docker.
         let memory = self.memory.as_deref().map(quantity::memory_flag).transpose()?;
+        let memory = memory.filter(|bytes| *bytes > 0);
         let memory_swap = match self.memory_swap.as_deref() {
-            None => None,
+            None | Some("0") => None,
             Some("-1") => Some(-1),
             Some(text) => {
                 let bytes = bytes(text).and_then(|bytes| i64::try_from(bytes).ok());
@@ -109,16 +117,22 @@ impl LimitFlags {
                     .ok_or_else(|| wrong(format!("invalid size: '{text}'"), "give a size such as 256m"))?,
             ),
         };
+        if reservation.is_some_and(|bytes| bytes > 0 && bytes < 6 << 20) {
+            return Err(told(
+                "Minimum memory reservation allowed is 6MB".into(),
+                "give a size such as 64m",
+            ));
+        }
         if let (Some(both @ 1..), Some(memory)) = (memory_swap, memory)
             && i64::try_from(memory).is_ok_and(|memory| both < memory)
         {
-            return Err(wrong(
+            return Err(told(
                 "Minimum memoryswap limit should be larger than memory limit, see usage".into(),
                 "--memory-swap is memory and swap together: give at least as much as --memory",
             ));
         }
         if let (Some(1..), None) = (memory_swap, memory) {
-            return Err(wrong(
+            return Err(told(
                 "You should always set the Memory limit when using Memoryswap limit, see usage".into(),
                 "give --memory too",
             ));
@@ -126,14 +140,15 @@ impl LimitFlags {
         if let (Some(reservation), Some(memory)) = (reservation, memory)
             && memory < reservation
         {
-            return Err(wrong(
+            return Err(told(
                 "Minimum memory limit can not be less than memory reservation limit, see usage".into(),
                 "give less to --memory-reservation",
             ));
         }
         let cpus_milli = self.cpus.as_deref().map(quantity::cpus_flag).transpose()?;
+        let cpus_milli = cpus_milli.filter(|milli| *milli > 0);
         if cpus_milli.is_some() && (self.cpu_quota.is_some() || self.cpu_period.is_some()) {
-            return Err(wrong(
+            return Err(told(
                 "Conflicting options: Nano CPUs and CPU Period cannot both be set".into(),
                 "give --cpus alone, or --cpu-quota with --cpu-period",
             ));
@@ -142,13 +157,13 @@ impl LimitFlags {
             .cpu_period
             .is_some_and(|period| period != 0 && !(1000..=1_000_000).contains(&period))
         {
-            return Err(wrong(
+            return Err(told(
                 "CPU cfs period cannot be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".into(),
                 "give microseconds, such as --cpu-period 100000",
             ));
         }
         if self.cpu_quota.is_some_and(|quota| quota > 0 && quota < 1000) {
-            return Err(wrong(
+            return Err(told(
                 "CPU cfs quota cannot be less than 1ms (i.e. 1000)".into(),
                 "give microseconds, such as --cpu-quota 50000",
             ));
@@ -172,14 +187,14 @@ impl LimitFlags {
                 continue;
             };
             let Some(numbers) = numbers(list) else {
-                return Err(wrong(
+                return Err(told(
                     format!("Invalid value {list} for {flag}"),
                     "give numbers and ranges, such as 0-2,5",
                 ));
             };
             if most.is_some_and(|most| numbers.iter().any(|number| *number > most)) {
                 let available = most.map_or(String::new(), |most| format!(", available: 0-{most}"));
-                return Err(wrong(
+                return Err(told(
                     format!("Requested {what} are not available - requested {list}{available}"),
                     "give those that are there",
                 ));
@@ -207,7 +222,7 @@ impl LimitFlags {
 impl LimitFlags {
     /// Shares of disks, and time for processes of a real-time class.
     fn check_others(&self) -> Result<(), Failure> {
-        let wrong = |text: &str, help: &str| Err(Failure::new(text).help(help).code(125));
+        let wrong = |text: &str, help: &str| Err(Failure::new(text).help(help).code(125).of_daemon());
         if self
             .blkio_weight
             .is_some_and(|weight| weight != 0 && !(10..=1000).contains(&weight))

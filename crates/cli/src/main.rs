@@ -41,6 +41,7 @@ mod output;
 mod pack_report;
 mod packing;
 mod pip_settings;
+mod platform_flag;
 mod port_list;
 mod progress;
 mod prune_flags;

@@ -40,8 +40,18 @@ pub fn span(text: &str) -> Option<Duration> {
 /// When it is none.
 pub fn span_flag(name: &str, text: &str) -> Result<Duration, Failure> {
     span(text).ok_or_else(|| {
+        let plain = |c: char| c.is_ascii_digit() || c == '.';
+        let why = match text {
+            _ if text.strip_prefix('-').and_then(span).is_some() => {
+                return Failure::new(format!("{name} cannot be negative"))
+                    .help("give a time such as 30s, 1m30s or 500ms")
+                    .code(125);
+            }
+            _ if !text.is_empty() && text.chars().all(plain) => "missing unit in",
+            _ => "invalid",
+        };
         Failure::new(format!(
-            "invalid argument \"{text}\" for \"{name}\" flag: invalid duration"
+            "invalid argument \"{text}\" for \"{name}\" flag: time: {why} duration \"{text}\""
         ))
         .help("give a time such as 30s, 1m30s or 500ms")
         .code(125)
@@ -53,6 +63,10 @@ pub fn span_flag(name: &str, text: &str) -> Result<Duration, Failure> {
 pub fn point(text: &str, now: Duration) -> Option<Duration> {
     if let Some(back) = span(text).filter(|_| text != "0") {
         return Some(now.saturating_sub(back));
+    }
+    // Forward from now.
+    if let Some(ahead) = text.strip_prefix('-').and_then(span) {
+        return Some(now.saturating_add(ahead));
     }
     let plain = |c: char| c.is_ascii_digit() || c == '.';
     if !text.is_empty() && text.chars().all(plain) {

@@ -6,9 +6,10 @@ use clap::{Args, Command};
 
 use crate::arguments::GlobalFlags;
 use crate::commands::{
-    attach, base, build, builder, commit, container, cp, create, diff, events, exec, export, history, image,
-    images, import, info, inspect, kill, load, logs, network, pack, pause, port, ps, pull, rename, restart,
-    rm, rmi, run, save, sbom, start, stats, stop, system, tag, top, update, version, volume, wait,
+    attach, base, build, builder, commit, container, context, cp, create, diff, events, exec, export,
+    history, image, images, import, info, inspect, kill, load, logs, network, pack, pause, port, ps, pull,
+    rename, restart, rm, rmi, run, save, sbom, start, stats, stop, system, tag, top, update, version, volume,
+    wait,
 };
 
 /// How many words are looked at: the flags before the command are few.
@@ -66,6 +67,7 @@ fn plain(name: &str) -> Option<Command> {
         "buildx" => of::<builder::Group>("buildx"),
         "commit" => of::<commit::Commit>("commit"),
         "container" => of::<container::Group>("container"),
+        "context" => of::<context::Context>("context"),
         "cp" => of::<cp::Cp>("cp"),
         "create" => of::<create::Create>("create"),
         "diff" => of::<diff::Diff>("diff"),

@@ -65,9 +65,12 @@ pub fn memory_flag(text: &str) -> Result<u64, Failure> {
         None => Err(Failure::new(format!("invalid size: '{text}'"))
             .help(help)
             .code(125)),
+        // None, as with Docker.
+        Some(0) => Ok(0),
         Some(bytes) if bytes < LEAST => Err(Failure::new("Minimum memory limit allowed is 6MB")
             .help(help)
-            .code(125)),
+            .code(125)
+            .of_daemon()),
         Some(bytes) => Ok(bytes),
     }
 }
@@ -77,11 +80,27 @@ pub fn memory_flag(text: &str) -> Result<u64, Failure> {
 /// # Errors
 /// When it is no number from 0.01 up.
 pub fn cpus_flag(text: &str) -> Result<u64, Failure> {
-    match text.parse::<f64>() {
-        Ok(number) if (0.01..1e6).contains(&number) => Ok((number * 1000.0).round() as u64),
-        _ => Err(Failure::new(format!("invalid number of processors: '{text}'"))
-            .help("give a number from 0.01 up, such as --cpus 1.5")
-            .code(125)),
+    // A fraction too, as `1/2`.
+    let (above, below) = text.split_once('/').unwrap_or((text, "1"));
+    let help = "give a number from 0.01 up, such as --cpus 1.5";
+    let number = match (above.parse::<f64>(), below.parse::<f64>()) {
+        (Ok(above), Ok(below)) if (above / below).is_finite() => above / below,
+        _ => {
+            return Err(Failure::new(format!(
+                "invalid argument \"{text}\" for \"--cpus\" flag: failed to parse {text} as a rational number"
+            ))
+            .help(help)
+            .code(125));
+        }
+    };
+    match number {
+        // None, as with Docker.
+        0.0 => Ok(0),
+        0.01..1e6 => Ok((number * 1000.0).round() as u64),
+        _ => Err(Failure::new("range of CPUs is from 0.01 to as many as there are")
+            .help(help)
+            .code(125)
+            .of_daemon()),
     }
 }
 
@@ -148,7 +167,9 @@ mod tests {
     #[test]
     fn processors_are_counted_in_thousandths() {
         assert_eq!(cpus_flag("0.5").ok(), Some(500));
-        for text in ["0", "-1", "many", "nan", "inf"] {
+        assert_eq!(cpus_flag("1/2").ok(), Some(500));
+        assert_eq!(cpus_flag("0").ok(), Some(0));
+        for text in ["0.001", "-1", "many", "nan", "inf", "1/0"] {
             assert!(cpus_flag(text).is_err(), "{text}");
         }
     }

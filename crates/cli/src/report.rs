@@ -26,6 +26,8 @@ pub struct Failure {
     code: i32,
     /// Whether the user should be told where the data root is.
     about_root: bool,
+    /// Whether Docker's daemon, and not its client, is who tells it.
+    of_daemon: bool,
 }
 
 impl Failure {
@@ -35,6 +37,7 @@ impl Failure {
             text: format!("error: {message}"),
             code: 1,
             about_root: false,
+            of_daemon: false,
         }
     }
 
@@ -44,6 +47,7 @@ impl Failure {
             text,
             code,
             about_root: false,
+            of_daemon: false,
         }
     }
 
@@ -89,6 +93,22 @@ impl Failure {
     #[must_use]
     pub fn code(mut self, code: i32) -> Self {
         self.code = code;
+        self
+    }
+
+    /// Marks what Docker's daemon tells and not its client: with `run` that makes no difference.
+    #[must_use]
+    pub fn of_daemon(mut self) -> Self {
+        self.of_daemon = true;
+        self
+    }
+
+    /// The same with exit code 1 where it is the daemon's: 125 is for a wrong command line, but for `run`.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        if self.of_daemon {
+            self.code = 1;
+        }
         self
     }
 

@@ -119,6 +119,19 @@ impl Settings {
         &self.environment
     }
 
+    /// A word that the user chose once for all commands: a key of Docker's own `config.json`, such as `psFormat`. A file that can't be
+    /// read chooses nothing.
+    pub fn chosen(&self, key: &str) -> Option<String> {
+        let folder = self
+            .environment
+            .path("DOCKER_CONFIG")
+            .or_else(|| self.environment.home().map(|home| home.join(".docker")))?;
+        let text = fs::read_to_string(folder.join("config.json")).ok()?;
+        let config: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let word = config.get(key)?.as_str()?;
+        (!word.is_empty()).then(|| word.to_owned())
+    }
+
     /// The data root.
     pub fn root(&self) -> &Path {
         &self.root

@@ -247,14 +247,20 @@ impl Format {
             Self::Table => output::json(&objects),
             Self::Json => output::line(&Json::from(objects).to_string()),
             Self::Template(shape) => {
-                for object in objects {
+                for (at, object) in objects.iter().enumerate() {
                     match shape.object(object) {
                         Ok(text) => output::line(&text),
                         Err(failure) => {
-                            output::line("");
+                            if at == 0 {
+                                output::line("");
+                            }
                             return Err(failure);
                         }
                     }
+                }
+                // As Docker has it: an empty line where there is nothing else.
+                if objects.is_empty() {
+                    output::line("");
                 }
             }
         }

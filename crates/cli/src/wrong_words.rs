@@ -103,7 +103,7 @@ fn message(error: &clap::Error, command: &Command, full: &str, at_top: bool) -> 
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
-            (format!("unknown command: {full} {word}"), 1)
+            (unknown(full, word), 1)
         }
         ErrorKind::UnknownArgument if argument.starts_with("--") => {
             (format!("unknown flag: {argument}"), 125)
@@ -112,7 +112,7 @@ fn message(error: &clap::Error, command: &Command, full: &str, at_top: bool) -> 
             let letter: String = argument.chars().skip(1).take(1).collect();
             (format!("unknown shorthand flag: '{letter}' in {argument}"), 125)
         }
-        ErrorKind::UnknownArgument if at_top => (format!("unknown command: {full} {argument}"), 1),
+        ErrorKind::UnknownArgument if at_top => (unknown(full, argument), 1),
         ErrorKind::UnknownArgument
         | ErrorKind::MissingRequiredArgument
         | ErrorKind::TooManyValues
@@ -160,6 +160,30 @@ fn message(error: &clap::Error, command: &Command, full: &str, at_top: bool) -> 
     }
 }
 
+/// What is said of a word that is no command: of Docker's own, why there is none here.
+fn unknown(full: &str, word: &str) -> String {
+    let group = full.split(' ').skip(1).collect::<Vec<_>>().join(" ");
+    let why = match (group.as_str(), word) {
+        ("", "swarm" | "service" | "stack" | "node" | "secret" | "config") => {
+            "it is about swarms, and coil works on one machine"
+        }
+        ("", "plugin") => "coil takes no plugins",
+        ("", "checkpoint") => "coil makes no checkpoints of containers",
+        ("", "trust") => "coil signs nothing and looks for no signatures",
+        ("", "manifest") => {
+            "`coil pack --platform` and `coil build --platform` make indices of several images"
+        }
+        ("", "bake") => "coil reads no bake files: `coil build` builds one of their targets",
+        ("context", "create" | "export" | "import" | "rm" | "update") => {
+            "coil works on this machine, in the context `default` alone"
+        }
+        ("system", "dial-stdio") => "it is about a daemon, and coil has none",
+        ("volume", "update") => return "can only update cluster volumes".to_owned(),
+        _ => return format!("unknown command: {full} {word}"),
+    };
+    format!("unknown command: {full} {word}: {why}")
+}
+
 /// The flag that the parser names, as `--name <NAME>` or `-n <NAME>`.
 fn flag_of<'a>(command: &'a Command, argument: &str) -> Option<&'a Arg> {
     let word = argument.split([' ', '=']).next().unwrap_or_default();
@@ -204,6 +228,9 @@ fn why(error: &clap::Error, value: &str) -> String {
     match (source, error.get(ContextKind::ValidValue)) {
         (Some(source), _) if source.contains("invalid digit") => {
             format!("strconv.ParseInt: parsing \"{value}\": invalid syntax")
+        }
+        (Some(source), _) if source.starts_with("number too ") => {
+            format!("strconv.ParseInt: parsing \"{value}\": value out of range")
         }
         (Some(source), _) => source,
         (None, Some(ContextValue::Strings(known))) => format!("it is one of {}", known.join(", ")),

@@ -77,6 +77,17 @@ fn refused(message: impl Into<String>, help: &str) -> RunError {
     }
 }
 
+/// Why a name can't be had, in the words for one that is there already.
+fn allocating(error: &RunError) -> RunError {
+    RunError::Refused {
+        message: format!("Error when allocating new name: {error}"),
+        help: error
+            .help()
+            .or_else(|| Some("give a name such as `web-1`".to_owned())),
+        code: 1,
+    }
+}
+
 impl Engine {
     /// Gives a container another name.
     ///
@@ -88,7 +99,7 @@ impl Engine {
         let container = self.container(&id).map_err(ContainerError::Find)?;
         let name = name.trim_start_matches('/');
         if name.is_empty() || !is_name(name) {
-            return Err(RunError::BadName(name.to_owned()));
+            return Err(allocating(&RunError::BadName(format!("/{name}"))));
         }
         let old = container.record.name.clone();
         if old == name {
@@ -97,7 +108,10 @@ impl Engine {
                 "give another name",
             ));
         }
-        let claimed = self.claim_name(Some(name), &id)?;
+        let claimed = self.claim_name(Some(name), &id).map_err(|error| match error {
+            RunError::NameTaken { .. } => allocating(&error),
+            other => other,
+        })?;
         let record = ContainerRecord {
             name: claimed,
             ..container.record.clone()
@@ -143,10 +157,28 @@ impl Engine {
                 "give --memory-swap too",
             ));
         }
+        if container.record.limits.cpus_milli.is_some() {
+            let clash = match (request.cpu_quota, request.cpu_period) {
+                (_, Some(1..)) => Some("Period"),
+                (Some(quota), _) if quota != 0 => Some("Quota"),
+                _ => None,
+            };
+            if let Some(what) = clash {
+                return Err(refused(
+                    format!(
+                        "Cannot update container {id}: Conflicting options: CPU {what} cannot be updated as NanoCPUs has \
+                         already been set"
+                    ),
+                    "it was made with --cpus: give that another number",
+                ));
+            }
+        }
         let restart = request.restart.unwrap_or(container.record.restart);
         if restart != RestartPolicy::No && container.record.auto_remove {
             return Err(refused(
-                "Restart policy cannot be updated because AutoRemove is enabled for the container",
+                format!(
+                    "Cannot update container {id}: Restart policy cannot be updated because AutoRemove is enabled for the container"
+                ),
                 "a container that is removed at its end can't be started again",
             ));
         }
@@ -159,7 +191,10 @@ impl Engine {
         let before = self.rewrite(&container, &record, |spec| {
             spec.limits.clone_from(&limits);
             spec.restart = restart;
-            notices = spec.notices();
+            // What doesn't run gets its groups at its start, with all that it needs.
+            if container.is_running() {
+                notices = spec.notices();
+            }
         })?;
         if container.is_running() {
             let told = self

@@ -178,7 +178,7 @@ impl Engine {
         image.rootfs.diff_ids.push(diff_id.clone());
         image.history.push(History {
             created: Some(now),
-            created_by: Some(record.args.join(" ")),
+            created_by: Some(record.command.join(" ")),
             comment: Some(request.message.clone()).filter(|text| !text.is_empty()),
             empty_layer: false,
         });
@@ -186,6 +186,10 @@ impl Engine {
         layers.push(Descriptor::new(media_type::LAYER_TAR, diff_id, size));
         let id = self.keep_image(&image, layers, request.name.as_ref())?;
         self.event(record, "commit", &[("imageID", id.to_string())]);
+        self.image_event(&id.to_string(), &id.to_string(), "create");
+        if let Some(name) = &request.name {
+            self.image_event(&id.to_string(), &name.familiar(), "tag");
+        }
         Ok(id)
     }
 
@@ -288,6 +292,7 @@ impl Engine {
         tar.finish()
             .and_then(|out| out.flush())
             .map_err(FileError::at(Path::new("the tar stream")))?;
+        self.event(&container.record, "export", &[]);
         Ok(())
     }
 }

@@ -179,9 +179,11 @@ impl Engine {
         destination: &Path,
         options: &CopyOptions,
     ) -> Result<u64, CopyError> {
-        let shown = self.show(&self.container(container)?, true)?;
+        let target = self.container(container)?;
+        let shown = self.show(&target, true)?;
         let root = Root::of_container(shown.view.as_fd());
         let from = find(&root, source, options.follow).map_err(|error| missing(error, source, container))?;
+        self.event(&target.record, "archive-path", &[]);
         let place = destination_of_host(destination)?;
         let plan = Plan::new(&from, &place, &destination.display().to_string())?;
         let owner = match options.keep_owner {
@@ -208,9 +210,11 @@ impl Engine {
         options: &CopyOptions,
         out: &mut dyn Write,
     ) -> Result<u64, CopyError> {
-        let shown = self.show(&self.container(container)?, true)?;
+        let target = self.container(container)?;
+        let shown = self.show(&target, true)?;
         let root = Root::of_container(shown.view.as_fd());
         let from = find(&root, source, options.follow).map_err(|error| missing(error, source, container))?;
+        self.event(&target.record, "archive-path", &[]);
         let mut tar = TarWriter::new(out);
         from.send(&mut tar, &from.name, from.content_alone)?;
         let bytes = tar.bytes;
@@ -252,7 +256,9 @@ impl Engine {
                 TarReader::new(Root::of_container(shown.view.as_fd()), &plan.folder, self.owner()).run(stream)
             },
         );
-        bytes.map_err(|error| read_only(error, destination))
+        let bytes = bytes.map_err(|error| read_only(error, destination))?;
+        self.event(&target.record, "extract-to-dir", &[]);
+        Ok(bytes)
     }
 
     /// Unpacks a tar stream, compressed or not, into a folder of a container.
@@ -276,7 +282,11 @@ impl Engine {
         let stream = coil_store::decompressed(Box::new(stream));
         let stream = stream.map_err(FileError::at(Path::new("the tar stream")))?;
         let reader = TarReader::new(root, &place.path, self.owner());
-        reader.run(stream).map_err(|error| read_only(error, destination))
+        reader
+            .run(stream)
+            .map_err(|error| read_only(error, destination))?;
+        self.event(&target.record, "extract-to-dir", &[]);
+        Ok(())
     }
 
     /// A container that was made read-only takes files in its mounts alone.

@@ -11,7 +11,7 @@ use coil_store::{Image, Ownership, Store, StoreError};
 use crate::making::Making;
 use crate::record::ContainerRecord;
 use crate::request::{Created, RunRequest, StartRequest, Started};
-use crate::run_error::RunError;
+use crate::run_error::{RunError, RunFailure};
 use crate::{Engine, clock, health, lifecycle, words};
 
 /// The time between the request to stop and the kill, as Docker's.
@@ -89,10 +89,20 @@ impl Engine {
     /// Makes a container and starts it.
     ///
     /// # Errors
-    /// See [`RunError`]. A container that was made and doesn't start stays, unless it was to be removed at its end.
-    pub fn run(&self, request: &RunRequest, start: &StartRequest) -> Result<Started, RunError> {
-        let held = self.make(request)?;
-        let guard = self.guard(&held.record.id)?;
+    /// See [`RunFailure`]. A container that was made and doesn't start stays, unless it was to be removed at its end.
+    pub fn run(&self, request: &RunRequest, start: &StartRequest) -> Result<Started, RunFailure> {
+        let held = self.make(request).map_err(|error| RunFailure {
+            id: None,
+            error: Box::new(error),
+        })?;
+        let failure = |error| RunFailure {
+            id: Some(held.record.id.clone()),
+            error: Box::new(error),
+        };
+        let guard = self.guard(&held.record.id).map_err(&failure)?;
+        if start.attach {
+            self.event(&held.record, "attach", &[]);
+        }
         let started = self.launch(&held.record, held.layers, start);
         drop(guard);
         match started {
@@ -103,11 +113,12 @@ impl Engine {
             }
             Err(error) if held.record.auto_remove => {
                 self.discard(&held.record);
-                Err(error)
+                Err(failure(error))
             }
             Err(error) => {
+                let failure = failure(error);
                 held.making.done();
-                Err(error)
+                Err(failure)
             }
         }
     }
@@ -147,8 +158,19 @@ impl Engine {
         // From here on the record keeps the layers.
         drop(lease);
         self.event(&record, "create", &[]);
+        let mut notices: Vec<String> = crate::base_images::notice(&named, &image).into_iter().collect();
+        if record.network == "host" && !record.ports.is_empty() {
+            notices.push("Published ports are discarded when using host network mode".to_owned());
+        }
+        if record.limits.oom_kill_disable && record.limits.memory.is_none() {
+            notices.push(
+                "OOM killer is disabled for the container, but no memory limit is set, this can result in the system \
+                 running out of resources."
+                    .to_owned(),
+            );
+        }
         Ok(Held {
-            notices: crate::base_images::notice(&named, &image).into_iter().collect(),
+            notices,
             record,
             making,
             layers,
@@ -240,20 +262,40 @@ fn define(request: &RunRequest, image: &Image, id: &str) -> Result<ContainerReco
     if !cwd.starts_with('/') {
         return Err(RunError::Workdir(cwd));
     }
-    let hostname = request.hostname.clone().unwrap_or_else(|| id[..12].to_owned());
     let mut ports: Vec<PortMapping> = Vec::new();
     for text in &request.ports {
         ports.extend(parse_publish(text).map_err(RunError::Publish)?);
     }
-    let exposed = exposed(request, config)?;
+    let mut exposed = exposed(request, config)?;
     if request.publish_all {
         publish_all(&exposed, &mut ports);
     }
+    // What is published is listened on.
+    for port in &ports {
+        let name = format!("{}/{}", port.container_port, port.protocol);
+        if !exposed.contains(&name) {
+            exposed.push(name);
+        }
+    }
     let publishes = !ports.is_empty();
+    let shares = request
+        .network
+        .networks
+        .iter()
+        .any(|name| name.starts_with("container:"));
+    if shares && !publishes && !request.expose.is_empty() {
+        let what = "port exposing and the container type network mode";
+        return Err(RunError::Wish(crate::networks::WishError::Conflict(what)));
+    }
     let wishes = request
         .network
         .read(request.hostname.is_some(), publishes)
         .map_err(RunError::Wish)?;
+    let hostname = match (&request.hostname, wishes.mode.as_str()) {
+        (Some(name), _) => name.clone(),
+        (None, "host") => host_name().unwrap_or_else(|| id[..12].to_owned()),
+        (None, _) => id[..12].to_owned(),
+    };
     let mut labels = config.labels.clone();
     labels.extend(request.labels.clone());
     let mut options = request.options.clone();
@@ -287,6 +329,7 @@ fn define(request: &RunRequest, image: &Image, id: &str) -> Result<ContainerReco
         labels,
         terminal: request.terminal,
         stdin_open: request.stdin_open,
+        attached: request.attached,
         read_only: request.read_only,
         auto_remove: request.auto_remove,
         restart: request.restart,
@@ -297,6 +340,12 @@ fn define(request: &RunRequest, image: &Image, id: &str) -> Result<ContainerReco
         stop_timeout: request.stop_timeout.unwrap_or(STOP_TIMEOUT),
         options,
     })
+}
+
+/// This machine's own name.
+fn host_name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 /// The ports that the image or the user names, such as `80/tcp`.
@@ -353,11 +402,15 @@ fn merged_env(config: &ContainerConfig, request: &RunRequest) -> Vec<String> {
     request
         .env
         .iter()
+        .filter(|entry| entry.contains('='))
         .for_each(|entry| set_variable(&mut merged, entry));
+    // A name alone takes a variable of the image's away.
+    let taken: Vec<&String> = request.env.iter().filter(|entry| !entry.contains('=')).collect();
     let own = merged.len();
     for entry in &config.env {
         let name = entry.split_once('=').map_or(entry.as_str(), |(name, _)| name);
-        if !merged[..own].iter().any(|(known, _)| known == name) {
+        if !merged[..own].iter().any(|(known, _)| known == name) && !taken.iter().any(|taken| *taken == name)
+        {
             set_variable(&mut merged, entry);
         }
     }

@@ -1,6 +1,7 @@
 //! Running a command in a container that runs.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use coil_runtime::state::Status;
 use coil_runtime::user::{self, UserError};
@@ -31,6 +32,8 @@ pub struct ExecRequest {
     pub detach_keys: Vec<u8>,
     /// Let it do all that coil may.
     pub privileged: bool,
+    /// A file that is made when the command has begun, for one in the background.
+    pub begun: Option<PathBuf>,
 }
 
 /// Why a command did not run.
@@ -60,6 +63,20 @@ impl ExecError {
             | ExecError::User(_) => 1,
             ExecError::Folder => 128,
             ExecError::Start(error) => error.exit_code(),
+        }
+    }
+
+    /// Whether Docker tells it where the command's own output would be.
+    pub fn is_told_as_output(&self) -> bool {
+        matches!(self, ExecError::Folder | ExecError::Start(StartError::Failed(_)))
+            && (126..=128).contains(&self.exit_code())
+    }
+
+    /// The words that stand in the place of the command's output.
+    pub fn as_output(&self) -> String {
+        match self {
+            ExecError::Folder => format!("OCI runtime exec failed: exec failed: {self}"),
+            _ => format!("OCI runtime exec failed: exec failed: unable to start container process: {self}"),
         }
     }
 
@@ -138,7 +155,8 @@ impl Engine {
         {
             return Err(ExecError::Folder);
         }
-        let user_text = request.user.as_deref().unwrap_or(&record.user);
+        let given = request.user.as_deref().filter(|user| !user.is_empty());
+        let user_text = given.unwrap_or(&record.user);
         let layers: Vec<_> = record
             .diff_ids
             .iter()
@@ -151,7 +169,11 @@ impl Engine {
             .iter()
             .chain(&request.env)
         {
-            create::set_variable(&mut env, entry);
+            match entry.contains('=') {
+                true => create::set_variable(&mut env, entry),
+                // A name alone that its user doesn't have either: the command has none.
+                false => env.retain(|(name, _)| name != entry),
+            }
         }
         // Another user has another home.
         if !env.iter().any(|(name, _)| name == "HOME") {
@@ -174,6 +196,7 @@ impl Engine {
             capabilities: None,
             privileged: request.privileged,
             ends_with_parent: false,
+            begun: request.begun.clone(),
         };
         let exec_id = words::new_id().unwrap_or_default();
         let command = request.command.join(" ");

@@ -124,10 +124,24 @@ impl Engine {
             self.clear_abandoned(&id);
             return Err(io::ErrorKind::NotFound.into());
         }
-        let bytes = fs::read(dir.join("config.json"))?;
+        let bytes = match fs::read(dir.join("config.json")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Its monitor removes it, or was killed while it did.
+                match dir.join("state.json").exists() {
+                    true => drop(coil_runtime::sweep_removed(dir, &self.run_dir(&id))),
+                    false => drop(fs::remove_dir(dir)),
+                }
+                return Err(error);
+            }
+            other => other?,
+        };
         let record: ContainerRecord = serde_json::from_slice(&bytes)?;
         let run_dir = self.run_dir(&record.id);
         let state = state::observe(dir, &run_dir)?;
+        let is_over = record.auto_remove && state.started_before && !state.status.is_live();
+        if is_over && coil_runtime::sweep_removed(dir, &run_dir).unwrap_or(false) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         Ok(Container {
             record,
             state,

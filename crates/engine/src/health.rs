@@ -70,10 +70,9 @@ pub(crate) fn merged(
                 ..HealthRequest::default()
             })
         {
-            return Err(RunError::Refused {
+            return Err(RunError::Flag {
                 message: "--no-healthcheck conflicts with --health-* options".into(),
-                help: Some("leave one of them out".into()),
-                code: 125,
+                help: "leave one of them out".into(),
             });
         }
         return Ok(Some(Healthcheck {

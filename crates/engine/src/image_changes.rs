@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use coil_dockerfile::words::Lexer;
 use coil_dockerfile::{CommandLine, Instruction, parse_trigger};
 use coil_oci::{ContainerConfig, ImageConfig};
+use coil_runtime::ports::parse_expose;
 use serde_json::{Value, json};
 
 /// An instruction that can't be used.
@@ -21,7 +23,7 @@ impl std::error::Error for ChangeError {}
 impl ChangeError {
     /// What the user can do next.
     pub fn help(&self) -> String {
-        "give CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME or WORKDIR, as in a Dockerfile"
+        "give CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME or WORKDIR, as in a Dockerfile"
             .into()
     }
 }
@@ -45,11 +47,37 @@ fn words(line: &CommandLine, config: &ContainerConfig) -> Vec<String> {
 /// # Errors
 /// When one is no instruction, or one that would have to run.
 pub fn apply(image: &mut ImageConfig, changes: &[String]) -> Result<(), ChangeError> {
+    let mut commanded = false;
     for change in changes {
+        let word = change.split_whitespace().next().unwrap_or_default();
+        if word.is_empty() {
+            return Err(ChangeError("file with no instructions".into()));
+        }
+        if word.eq_ignore_ascii_case("from") {
+            return Err(ChangeError("FROM is not a valid change command".into()));
+        }
         let located = parse_trigger(change).map_err(|fault| ChangeError(format!("{change}: {fault}")))?;
+        commanded |= matches!(located.instruction, Instruction::Cmd(_));
+        // Another entry point has other arguments.
+        if matches!(located.instruction, Instruction::Entrypoint(_)) && !commanded {
+            image.config.cmd.clear();
+        }
         one(&mut image.config, change, located.instruction)?;
     }
     Ok(())
+}
+
+/// A word with the image's own variables in it.
+fn expanded(word: &str, config: &ContainerConfig) -> Result<String, ChangeError> {
+    let lookup = |name: &str| {
+        config.env.iter().find_map(|entry| {
+            let (known, value) = entry.split_once('=')?;
+            (known == name).then(|| value.to_owned())
+        })
+    };
+    Lexer::new('\\')
+        .word(word, &lookup)
+        .map_err(|error| ChangeError(format!("{word}: {error}")))
 }
 
 fn one(config: &mut ContainerConfig, text: &str, instruction: Instruction) -> Result<(), ChangeError> {
@@ -61,7 +89,7 @@ fn one(config: &mut ContainerConfig, text: &str, instruction: Instruction) -> Re
         Instruction::Env(pairs) => {
             for pair in pairs {
                 let start = format!("{}=", pair.key);
-                let entry = format!("{start}{}", plain(&pair.value));
+                let entry = format!("{start}{}", expanded(&pair.value, config)?);
                 match config.env.iter_mut().find(|known| known.starts_with(&start)) {
                     Some(known) => *known = entry,
                     None => config.env.push(entry),
@@ -69,35 +97,32 @@ fn one(config: &mut ContainerConfig, text: &str, instruction: Instruction) -> Re
             }
         }
         Instruction::Label(pairs) => {
-            let pairs = pairs
-                .into_iter()
-                .map(|pair| (plain(&pair.key), plain(&pair.value)));
-            config.labels.extend(pairs);
+            for pair in pairs {
+                let (key, value) = (expanded(&pair.key, config)?, expanded(&pair.value, config)?);
+                config.labels.insert(key, value);
+            }
         }
         Instruction::Expose(ports) => {
-            for port in ports {
-                let port = if port.contains('/') {
-                    port
-                } else {
-                    format!("{port}/tcp")
-                };
-                config.exposed_ports.insert(port, json!({}));
+            for text in ports {
+                let text = expanded(&text, config)?;
+                for port in parse_expose(&text).map_err(|error| ChangeError(error.to_string()))? {
+                    let name = format!("{}/{}", port.container_port, port.protocol);
+                    config.exposed_ports.insert(name, json!({}));
+                }
             }
         }
         Instruction::Volume(paths) => config
             .volumes
             .extend(paths.into_iter().map(|path| (path, json!({})))),
-        Instruction::User(user) => config.user = user,
+        Instruction::User(user) => config.user = expanded(&user, config)?,
         Instruction::Workdir(path) => {
+            let path = expanded(&path, config)?;
             config.working_dir = match path.starts_with('/') {
                 true => path,
                 false => format!("{}/{path}", config.working_dir.trim_end_matches('/')),
             };
         }
         Instruction::StopSignal(signal) => config.stop_signal = signal,
-        Instruction::Shell(words) => {
-            config.other.insert("Shell".into(), json!(words));
-        }
         Instruction::OnBuild(trigger) => {
             let list = config.other.entry("OnBuild".into()).or_insert_with(|| json!([]));
             match list {
@@ -124,6 +149,7 @@ fn one(config: &mut ContainerConfig, text: &str, instruction: Instruction) -> Re
         | Instruction::Arg(_)
         | Instruction::Copy(_)
         | Instruction::Maintainer(_)
+        | Instruction::Shell(_)
         | Instruction::Run(_) => {
             let word = text.split_whitespace().next().unwrap_or_default();
             return Err(ChangeError(format!(
@@ -133,16 +159,6 @@ fn one(config: &mut ContainerConfig, text: &str, instruction: Instruction) -> Re
         }
     }
     Ok(())
-}
-
-/// A word without the quotes that hold it together.
-fn plain(word: &str) -> String {
-    for quote in ['"', '\''] {
-        if let Some(inner) = word.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote)) {
-            return inner.to_owned();
-        }
-    }
-    word.to_owned()
 }
 
 #[cfg(test)]
@@ -162,10 +178,11 @@ mod tests {
         let mut image = config();
         let changes = [
             "ENV A=2 B=\"x y\"",
+            "ENV C=$A/c",
             "CMD [\"a\", \"b\"]",
             "ENTRYPOINT run this",
             "LABEL k=v",
-            "EXPOSE 80",
+            "EXPOSE 80 90-91/udp",
             "WORKDIR app",
             "USER 5",
             "VOLUME /data",
@@ -174,20 +191,39 @@ mod tests {
         .map(str::to_owned);
         apply(&mut image, &changes).expect("all are good");
         let config = image.config;
-        assert_eq!(config.env, ["A=2", "B=x y"]);
+        assert_eq!(config.env, ["A=2", "B=x y", "C=2/c"]);
         assert_eq!(config.cmd, ["a", "b"]);
         assert_eq!(config.entrypoint, ["/bin/sh", "-c", "run this"]);
         assert_eq!(
             (config.working_dir.as_str(), config.user.as_str()),
             ("/srv/app", "5")
         );
+        assert!(config.exposed_ports.contains_key("91/udp"));
         assert!(config.exposed_ports.contains_key("80/tcp") && config.volumes.contains_key("/data"));
         assert_eq!(config.labels["k"], "v");
     }
 
     #[test]
+    fn another_entry_point_drops_the_command() {
+        let mut image = config();
+        image.config.cmd = vec!["old".into()];
+        apply(&mut image, &["ENTRYPOINT [\"x\"]".to_owned()]).expect("it is good");
+        assert!(image.config.cmd.is_empty());
+        let both = ["CMD [\"y\"]", "ENTRYPOINT [\"x\"]"].map(str::to_owned);
+        apply(&mut image, &both).expect("they are good");
+        assert_eq!(image.config.cmd, ["y"]);
+    }
+
+    #[test]
     fn what_would_have_to_run_is_refused() {
-        for (text, said) in [("RUN x", "RUN is not a valid change command"), ("WAT 1", "WAT")] {
+        for (text, said) in [
+            ("RUN x", "RUN is not a valid change command"),
+            ("FROM x", "FROM is not a valid change command"),
+            ("SHELL [\"sh\"]", "SHELL is not a valid change command"),
+            ("EXPOSE many", "invalid containerPort: many"),
+            ("", "file with no instructions"),
+            ("WAT 1", "WAT"),
+        ] {
             let error = apply(&mut config(), &[text.to_owned()]).expect_err("refused");
             assert!(error.to_string().contains(said), "{error}");
         }

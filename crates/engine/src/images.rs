@@ -20,6 +20,8 @@ pub enum ImageError {
     Store(StoreError),
     /// A name is none.
     Name(ReferenceError),
+    /// A name with a digest, which nothing else can be given.
+    DigestName,
     /// Containers are made from it.
     InUse {
         /// The image as it was named.
@@ -44,6 +46,7 @@ impl ImageError {
         match self {
             ImageError::Store(error) => error.help(),
             ImageError::Name(_) => None,
+            ImageError::DigestName => Some("give a name and a tag".into()),
             ImageError::InUse {
                 containers, running, ..
             } => Some(if *running {
@@ -66,6 +69,7 @@ impl fmt::Display for ImageError {
         match self {
             ImageError::Store(error) => fmt::Display::fmt(error, f),
             ImageError::Name(error) => fmt::Display::fmt(error, f),
+            ImageError::DigestName => f.write_str("refusing to create a tag with a digest reference"),
             ImageError::InUse {
                 image,
                 containers,
@@ -228,6 +232,9 @@ impl Engine {
     /// When there is no such image, or the name is none.
     pub fn tag(&self, image: &str, name: &str) -> Result<(), ImageError> {
         let reference = Reference::parse(name).map_err(ImageError::Name)?;
+        if reference.digest().is_some() {
+            return Err(ImageError::DigestName);
+        }
         let _lease = self.store.lease().map_err(crate::store_io("locking the store"))?;
         let named = self.store.find(image)?;
         self.store
@@ -299,7 +306,7 @@ impl Engine {
         Ok(removed)
     }
 
-    fn image_event(&self, id: &str, name: &str, action: &str) {
+    pub(crate) fn image_event(&self, id: &str, name: &str, action: &str) {
         self.event_of(
             &Subject {
                 kind: "image",

@@ -71,7 +71,7 @@ pub use exec::{ExecError, ExecRequest, Stdio3};
 pub use find::FindError;
 pub use lifecycle::{ContainerError, StopRequest, signal_number};
 pub use request::{Created, RunRequest, StartRequest, Started};
-pub use run_error::RunError;
+pub use run_error::{RunError, RunFailure};
 
 /// What an engine works with.
 #[derive(Debug, Clone)]

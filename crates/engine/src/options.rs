@@ -93,6 +93,14 @@ fn refused(message: impl Into<String>, help: &str) -> RunError {
     }
 }
 
+/// What is wrong about a flag's value by itself.
+fn misused(message: impl Into<String>, help: &str) -> RunError {
+    RunError::Flag {
+        message: message.into(),
+        help: help.to_owned(),
+    }
+}
+
 fn security(words: &[String]) -> Result<Security, RunError> {
     let mut found = Security::default();
     for word in words {
@@ -109,13 +117,13 @@ fn security(words: &[String]) -> Result<Security, RunError> {
             // There is neither of these between coil and the kernel, so to switch it off says what is so.
             ("apparmor", Some("unconfined")) | ("label", Some("disable")) => {}
             ("apparmor" | "label", Some(_)) => {
-                return Err(refused(
+                return Err(misused(
                     format!("--security-opt {word}: coil sets no {key} profile"),
                     "leave it out, or give apparmor=unconfined or label=disable",
                 ));
             }
             _ => {
-                return Err(refused(
+                return Err(misused(
                     format!("invalid --security-opt: \"{word}\""),
                     "give no-new-privileges, seccomp=FILE, seccomp=unconfined or systempaths=unconfined",
                 ));
@@ -199,7 +207,7 @@ fn nodes_below(folder: &Path, inside: &str, access: &str, found: &mut Vec<Device
 fn devices(flag: &str) -> Result<Vec<DeviceNode>, RunError> {
     let help = "give --device HOST_PATH[:PATH][:rwm], such as --device /dev/fuse";
     if !flag.starts_with('/') {
-        return Err(refused(format!("invalid device: {flag}"), help));
+        return Err(misused(format!("{flag} is not an absolute path"), help));
     }
     let mut parts = flag.split(':');
     let source = parts.next().unwrap_or_default();
@@ -208,7 +216,8 @@ fn devices(flag: &str) -> Result<Vec<DeviceNode>, RunError> {
         (Some(access), None, _) if is_access(access) => (source, access),
         (Some(path), None, _) => (path, "rwm"),
         (Some(path), Some(access), None) if is_access(access) => (path, access),
-        _ => return Err(refused(format!("invalid device specification: {flag}"), help)),
+        (Some(_), Some(access), None) => return Err(misused(format!("bad mode specified: {access}"), help)),
+        _ => return Err(misused(format!("invalid device specification: {flag}"), help)),
     };
     let mut found = Vec::new();
     let source = Path::new(source);
@@ -218,9 +227,9 @@ fn devices(flag: &str) -> Result<Vec<DeviceNode>, RunError> {
         found.extend(node(source, path, access));
     }
     if found.is_empty() {
-        let reason = match fs::metadata(source) {
-            Ok(_) => "not a device node",
-            Err(_) => "no such file or directory",
+        let (reason, code) = match fs::metadata(source) {
+            Ok(_) => ("not a device node", 125),
+            Err(_) => ("no such file or directory", 127),
         };
         return Err(RunError::Refused {
             message: format!(
@@ -228,7 +237,7 @@ fn devices(flag: &str) -> Result<Vec<DeviceNode>, RunError> {
                 source.display()
             ),
             help: Some(help.to_owned()),
-            code: 127,
+            code,
         });
     }
     Ok(found)
@@ -323,8 +332,10 @@ impl Options {
         }
         for text in &self.device_rules {
             if device_rule(text).is_none() {
-                return Err(refused(
-                    format!("invalid device cgroup rule format: '{text}'"),
+                return Err(misused(
+                    format!(
+                        "invalid argument \"{text}\" for \"--device-cgroup-rule\" flag: invalid device cgroup format '{text}'"
+                    ),
                     "give --device-cgroup-rule 'c 1:3 rwm'",
                 ));
             }
@@ -334,7 +345,7 @@ impl Options {
         self.devices.iter().try_for_each(|flag| {
             let bad = flag.is_empty() || flag.contains("..");
             match bad {
-                true => Err(refused(
+                true => Err(misused(
                     format!("invalid device specification: {flag}"),
                     "give --device /dev/fuse",
                 )),
@@ -427,6 +438,9 @@ impl Engine {
         }
         spec.pid = self.namespace(&options.pid)?;
         spec.ipc = self.namespace(&options.ipc)?;
+        if options.ipc == "none" {
+            spec.limits.shm_size = 0;
+        }
         spec.uts = self.namespace(&options.uts)?;
         spec.cgroup_namespace = self.namespace(&options.cgroupns)?;
         self.add_groups(options, spec)?;

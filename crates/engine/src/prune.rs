@@ -111,7 +111,11 @@ impl Engine {
             }
             match self.remove_network(&network.id) {
                 Ok(name) => removed.push(name),
-                Err(NetworksError::InUse { .. } | NetworksError::Missing(_)) => {}
+                Err(
+                    NetworksError::InUse { .. }
+                    | NetworksError::DefinitionInUse(_)
+                    | NetworksError::Missing(_),
+                ) => {}
                 Err(error) => return Err(error),
             }
         }

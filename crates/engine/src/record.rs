@@ -77,6 +77,9 @@ pub struct ContainerRecord {
     pub terminal: bool,
     /// Whether its input is kept open.
     pub stdin_open: bool,
+    /// Which of its input, output and errors somebody was to be connected to when it was made.
+    #[serde(default)]
+    pub attached: [bool; 3],
     /// Whether it is removed when it ends.
     pub auto_remove: bool,
     /// Whether its root can't be written.

@@ -65,6 +65,8 @@ pub struct RunRequest {
     pub terminal: bool,
     /// Keep its input open.
     pub stdin_open: bool,
+    /// Which of its input, output and errors somebody is to be connected to.
+    pub attached: [bool; 3],
     /// When its program is started again.
     pub restart: RestartPolicy,
 }

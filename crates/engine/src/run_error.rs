@@ -61,8 +61,24 @@ pub enum RunError {
         /// Docker's exit code for it.
         code: i32,
     },
+    /// A flag's value is none; with Docker its client sees that, before a daemon is asked.
+    Flag {
+        /// What and why.
+        message: String,
+        /// What to do about it.
+        help: String,
+    },
     /// There is no such container, or it may not be started.
     Container(ContainerError),
+}
+
+/// Why a container does not run that was to be made and started.
+#[derive(Debug)]
+pub struct RunFailure {
+    /// Its id, where it was made; it is gone all the same where it was to be removed at its end.
+    pub id: Option<String>,
+    /// Why.
+    pub error: Box<RunError>,
 }
 
 impl RunError {
@@ -73,6 +89,15 @@ impl RunError {
             RunError::Container(_) => 1,
             RunError::Refused { code, .. } => *code,
             _ => 125,
+        }
+    }
+
+    /// The exit code that Docker has where a container is only made.
+    pub fn create_code(&self) -> i32 {
+        match self {
+            RunError::Flag { .. } | RunError::Publish(_) => 125,
+            RunError::Mount(error) if error.message.starts_with("invalid argument") => 125,
+            _ => 1,
         }
     }
 
@@ -91,6 +116,7 @@ impl RunError {
             RunError::Start(error) => lifecycle::start_help(error),
             RunError::Container(error) => error.help(),
             RunError::Refused { help, .. } => help.clone(),
+            RunError::Flag { help, .. } => Some(help.clone()),
             _ => None,
         }
     }
@@ -127,7 +153,7 @@ impl fmt::Display for RunError {
             RunError::Prepare { path, .. } => write!(f, "cannot prepare {}", path.display()),
             RunError::Start(error) => fmt::Display::fmt(error, f),
             RunError::Container(error) => fmt::Display::fmt(error, f),
-            RunError::Refused { message, .. } => f.write_str(message),
+            RunError::Refused { message, .. } | RunError::Flag { message, .. } => f.write_str(message),
         }
     }
 }

@@ -57,6 +57,9 @@ impl Engine {
         let lease = self.store.lease().map_err(crate::store_io("locking the store"))?;
         let layers = self.layers(&record)?;
         drop(lease);
+        if request.attach {
+            self.event(&record, "attach", &[]);
+        }
         let started = self.launch(&record, layers, request);
         drop(guard);
         started

@@ -54,6 +54,9 @@ pub struct ExecSpec {
     /// Whether it is killed when the helper that runs it is.
     #[serde(default)]
     pub ends_with_parent: bool,
+    /// A file that is made when it has begun, for who doesn't wait for its end.
+    #[serde(default)]
+    pub begun: Option<PathBuf>,
 }
 
 /// The three descriptors that a command in a container gets.
@@ -254,6 +257,9 @@ fn run(directory: &Path, path: &Path, inside: bool, args: &[String]) -> Result<i
                 let _ = process::wait(pid);
                 return Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| gone()));
             }
+            if let Some(begun) = &spec.begun {
+                let _ = std::fs::File::create(begun);
+            }
             match terminal {
                 Some((master, slave)) => {
                     drop(slave);
@@ -323,7 +329,10 @@ fn become_command(
         let what = format_args!("chdir to cwd (\"{}\") set in config.json failed", spec.cwd);
         Failure::new("exec", what, &error).with_exit_code(127)
     })?;
-    file::change_directory(&directory).stage("exec", format_args!("chdir to cwd (\"{}\")", spec.cwd))?;
+    file::change_directory(&directory).map_err(|error| {
+        let what = format_args!("chdir to cwd (\"{}\") set in config.json failed", spec.cwd);
+        Failure::new("exec", what, &error).with_exit_code(127)
+    })?;
     let null = file::open(Path::new("/dev/null"), libc::O_RDWR).stage("exec", "/dev/null")?;
     standard.install(&null, &spec.user)?;
     let capabilities = match &spec.capabilities {

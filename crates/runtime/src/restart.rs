@@ -38,6 +38,9 @@ impl RestartPolicy {
         };
         let most = match count {
             None => 0,
+            Some(count) if count.parse::<i64>().is_ok_and(|count| count < 0) => {
+                return Err("invalid restart policy: maximum retry count cannot be negative".to_owned());
+            }
             Some(count) => count.parse::<u32>().map_err(|_| {
                 "invalid restart policy format: maximum retry count must be an integer".to_owned()
             })?,

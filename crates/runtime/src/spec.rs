@@ -276,6 +276,14 @@ impl ContainerSpec {
     pub fn notices(&self) -> Vec<String> {
         self.limits.check(&self.cgroup)
     }
+
+    /// Its host name with its domain, if it has one.
+    pub fn full_name(&self) -> String {
+        match self.domainname.as_str() {
+            "" => self.hostname.clone(),
+            domain => format!("{}.{domain}", self.hostname),
+        }
+    }
 }
 
 /// Where writes go.

@@ -310,7 +310,8 @@ impl Renderer<'_> {
                 Some(at) => return Ok(object.fields.swap_remove(at).1),
                 None => format!("can't evaluate field {name} in type {}", object.type_name),
             },
-            Value::Missing if self.mode == Mode::Head => return Ok(Value::Missing),
+            // Of what a map doesn't have there is nothing either, and that is no mistake.
+            Value::Missing if self.mode != Mode::Strict => return Ok(Value::Missing),
             Value::Missing | Value::Nil => format!("nil pointer evaluating interface {{}}.{name}"),
             _ if self.mode == Mode::Strict => format!("can't evaluate field {name} in type interface {{}}"),
             other => format!("can't evaluate field {name} in type {}", other.type_name()),

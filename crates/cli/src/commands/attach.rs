@@ -13,8 +13,8 @@ use crate::{detach_keys, packing};
 #[derive(Debug, Args)]
 pub struct Attach {
     /// The keys that let go of its terminal
-    #[arg(long, value_name = "KEYS", default_value = detach_keys::USUAL)]
-    detach_keys: String,
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
     /// Pass no input on
     #[arg(long)]
     no_stdin: bool,
@@ -46,8 +46,9 @@ impl Attach {
         let attachment = Attachment {
             interactive: record.stdin_open && !self.no_stdin,
             terminal: record.terminal,
-            keys: detach_keys::parse(&self.detach_keys)?,
+            keys: detach_keys::wanted(self.detach_keys.as_deref(), settings)?,
             letting_go_fails: true,
+            keeps_input_open: !record.attached[0],
             ..Attachment::default()
         };
         attach::check_terminal(&attachment)?;

@@ -94,7 +94,9 @@ fn shown(format: &Format, event: &Value) -> Result<String, Failure> {
                 let value = event.as_object_mut().and_then(|fields| fields.remove(from));
                 event[to] = value.unwrap_or(empty);
             }
-            shape.one("*events.Message", &event)
+            shape
+                .one("*events.Message", &event)
+                .map_err(|failure| failure.code(64))
         }
     }
 }

@@ -1,19 +1,29 @@
 //! `coil exec`: a command in a container that runs.
 
 use std::ffi::OsString;
+use std::fs;
+use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use clap::Args;
+use coil_engine::record::Container;
 use coil_engine::{ContainerError, ExecError, ExecRequest, Status, Stdio3};
 
 use crate::attach::{self, Attachment};
 use crate::detach_keys;
 use crate::environment_flags as flags;
+use crate::output;
 use crate::report::Failure;
 use crate::settings::Settings;
 use crate::signals::terminal_size;
+
+/// The file that is made when a command in the background has begun; for coil's own use alone.
+const BEGUN: &str = "COIL_EXEC_BEGUN";
+/// How often it is looked for: a command begins within milliseconds.
+const OFTEN: Duration = Duration::from_millis(1);
 
 /// Arguments of `coil exec`.
 #[derive(Debug, Args)]
@@ -41,8 +51,8 @@ pub struct Exec {
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
     /// The keys that let go of its terminal
-    #[arg(long, value_name = "KEYS", default_value = detach_keys::USUAL)]
-    detach_keys: String,
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
     /// Let it do all that coil may
     #[arg(long)]
     privileged: bool,
@@ -64,8 +74,11 @@ impl Exec {
                 ..Attachment::default()
             })?;
         }
-        let keys = detach_keys::parse(&self.detach_keys)?;
-        let env = flags::variables(&self.env_file, &self.env, settings.environment())?;
+        let keys = detach_keys::wanted(self.detach_keys.as_deref(), settings)?;
+        // As Docker has it: a flag that is none is 125, and a file 1.
+        let mut env = flags::variables_to_set(&self.env_file, &[], settings.environment())
+            .map_err(|failure| failure.code(1))?;
+        env.extend(flags::variables_to_set(&[], &self.env, settings.environment())?);
         let engine = settings.engine()?;
         let container = engine.container(name)?;
         if self.detach {
@@ -76,7 +89,7 @@ impl Exec {
             match container.state.status {
                 Status::Paused => return Err(ExecError::Paused(container.record.name).into()),
                 Status::Restarting => return Err(ExecError::Restarting(container.record.id).into()),
-                _ => return self.detached(settings, &env),
+                _ => return self.detached(settings, &container, &env),
             }
         }
         let request = ExecRequest {
@@ -91,7 +104,9 @@ impl Exec {
                 false => Vec::new(),
             },
             privileged: self.privileged,
+            begun: settings.environment().path(BEGUN),
         };
+        let in_background = request.begun.is_some();
         let stdio = Stdio3 {
             input: if self.interactive {
                 Stdio::inherit()
@@ -119,7 +134,10 @@ impl Exec {
         // Values go through the environment: everybody on the host may read the arguments.
         let mut names: Vec<OsString> = Vec::new();
         for entry in env {
-            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            let Some((name, value)) = entry.split_once('=') else {
+                names.push(format!("--env={entry}").into());
+                continue;
+            };
             if ["HOME", "PATH", "XDG_RUNTIME_DIR"].contains(&name) {
                 names.push(format!("--env={entry}").into());
             } else {
@@ -132,15 +150,43 @@ impl Exec {
         command.args(self.workdir.iter().map(|folder| format!("--workdir={folder}")));
         command.args(self.privileged.then_some("--privileged"));
         command.args(self.tty.then_some("--tty")).args(&self.words);
+        let begun = container
+            .run_dir
+            .join(format!("exec-{}.begun", std::process::id()));
+        let _ = fs::remove_file(&begun);
         command
+            .env(BEGUN, &begun)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .process_group(0);
-        let spawned = command.spawn();
-        spawned.map_err(|error| {
+        let failed = |error: std::io::Error| {
             Failure::new(format!("coil cannot run itself\n  caused by: {error}")).code(126)
-        })?;
-        Ok(0)
+        };
+        let mut child = command.spawn().map_err(failed)?;
+        loop {
+            let ended = child.try_wait().map_err(failed)?;
+            if has_begun(&begun) {
+                return Ok(0);
+            }
+            if ended.is_some() {
+                let mut said = String::new();
+                if let Some(mut errors) = child.stderr.take() {
+                    let _ = errors.read_to_string(&mut said);
+                }
+                let said = said.trim_end();
+                return match said.is_empty() {
+                    true => Err(Failure::new("the command did not begin")),
+                    // As Docker has it: 1, whatever the reason.
+                    false => Err(Failure::spoken(said.to_owned(), 1)),
+                };
+            }
+            std::thread::sleep(OFTEN);
+        }
     }
+}
+
+/// Whether the command has begun; the sign of it is taken away.
+fn has_begun(path: &Path) -> bool {
+    fs::remove_file(path).is_ok()
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::ps::ago;
 use crate::output;
+use crate::platform_flag;
 use crate::quantity::human_size;
 use crate::report::Failure;
 use crate::settings::Settings;
@@ -40,6 +41,9 @@ pub struct History {
     /// table, json, or a template such as '{{.CreatedBy}}'
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
+    /// Only an image for this platform, such as linux/amd64
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
     /// The image's name or id
     image: String,
 }
@@ -48,7 +52,9 @@ impl History {
     /// Lists them, the last first.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let format = Format::parse(self.format.as_deref())?;
-        let lines = settings.engine()?.history(&self.image)?;
+        let engine = settings.engine()?;
+        platform_flag::check(&engine, &self.image, self.platform.as_deref())?;
+        let lines = engine.history(&self.image)?;
         let id = |line: &HistoryLine| match self.no_trunc {
             true => line.id.clone(),
             false => short_id(&line.id).to_owned(),

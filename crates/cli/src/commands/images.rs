@@ -11,10 +11,10 @@ use super::ps::{ago, docker_time};
 use crate::list_filters;
 use crate::moment;
 use crate::output;
-use crate::quantity::human_size;
+use crate::quantity::{exact_size, human_size};
 use crate::report::Failure;
 use crate::settings::Settings;
-use crate::table::short_id;
+use crate::table::{self, short_id};
 use crate::template::{Columns, Format};
 
 const MORE: [(&str, &str); 9] = [
@@ -44,6 +44,9 @@ pub struct Images {
     /// Show all; there are no others
     #[arg(short, long, hide = true)]
     all: bool,
+    /// Show each image with its platforms below it
+    #[arg(long)]
+    tree: bool,
     /// Show those alone to which this applies, such as reference=python:*
     #[arg(short, long = "filter", value_name = "NAME=VALUE")]
     filters: Vec<String>,
@@ -58,7 +61,9 @@ pub struct Images {
 impl Images {
     /// Lists them, the newest first.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
-        let format = Format::parse(self.format.as_deref())?;
+        let chosen = || settings.chosen("imagesFormat").filter(|_| !self.quiet);
+        let chosen = self.format.clone().or_else(chosen);
+        let format = Format::parse(chosen.as_deref())?;
         let mut filters = list_filters::pairs(&self.filters)?;
         filters.extend(
             self.name
@@ -77,6 +82,16 @@ impl Images {
                 short_id(&id).to_owned()
             }
         };
+        if self.tree {
+            if self.quiet || self.no_trunc || self.digests || self.format.is_some() {
+                return Err(Failure::new(
+                    "--quiet, --no-trunc, --digests and --format are not supported with --tree",
+                )
+                .help("leave them out, or --tree"));
+            }
+            output::print(&tree(&lines));
+            return Ok(0);
+        }
         if self.quiet && self.format.is_none() {
             lines.iter().for_each(|line| output::line(&id(line)));
             return Ok(0);
@@ -95,7 +110,7 @@ impl Images {
                 "Size": human_size(line.size),
                 "Tag": line.tag,
                 "UniqueSize": "N/A",
-                "VirtualSize": human_size(line.size),
+                "VirtualSize": exact_size(line.size),
                 "Platforms": line.platforms.join(","),
                 "StandIn": line.stand_in,
                 "Note": if line.stand_in { "stand-in" } else { "" },
@@ -115,4 +130,32 @@ impl Images {
         format.list(&columns, lines.iter().map(row))?;
         Ok(0)
     }
+}
+
+/// Images, each with its platforms below it where it has several.
+fn tree(lines: &[ImageLine]) -> String {
+    let mut rows = Vec::new();
+    for line in lines {
+        let size = human_size(line.size);
+        let id = line.id.to_string();
+        rows.push(vec![
+            format!("{}:{}", line.repository, line.tag),
+            short_id(&id).to_owned(),
+            size,
+            "0B".to_owned(),
+            String::new(),
+        ]);
+        let platforms = line.platforms.iter().filter(|_| line.platforms.len() > 1);
+        rows.extend(platforms.map(|platform| {
+            let nothing = String::new;
+            vec![
+                format!("  {platform}"),
+                nothing(),
+                nothing(),
+                nothing(),
+                nothing(),
+            ]
+        }));
+    }
+    table::render(&["IMAGE", "ID", "DISK USAGE", "CONTENT SIZE", "EXTRA"], &rows)
 }

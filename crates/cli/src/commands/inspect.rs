@@ -7,6 +7,7 @@ use coil_engine::{Engine, FindError};
 use coil_store::StoreError;
 use serde_json::Value;
 
+use crate::platform_flag;
 use crate::report::Failure;
 use crate::settings::Settings;
 use crate::template::Format;
@@ -26,6 +27,9 @@ pub struct Inspect {
     /// Show what a container's files take
     #[arg(short, long)]
     size: bool,
+    /// Of images only one for this platform, such as linux/amd64
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
     /// Names or ids of containers, images, networks and volumes
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
@@ -100,7 +104,10 @@ impl Inspect {
     fn look(&self, engine: &Engine, kind: Option<Kind>, name: &str) -> Result<Value, Failure> {
         match kind {
             Some(Kind::Container) => return self.container(engine, name).map_err(Failure::from),
-            Some(Kind::Image) => return engine.inspect_image(name).map_err(Failure::from),
+            Some(Kind::Image) => {
+                platform_flag::check(engine, name, self.platform.as_deref())?;
+                return engine.inspect_image(name).map_err(Failure::from);
+            }
             Some(Kind::Network) => {
                 let network = engine.network(name)?;
                 return Ok(engine.inspect_network(&network));

@@ -21,7 +21,11 @@ impl Kill {
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let engine = settings.engine()?;
         Ok(super::each(&self.containers, settings, |name| {
-            engine.kill(name, &self.signal)?;
+            let signal = match self.signal.as_str() {
+                "" => "KILL",
+                signal => signal,
+            };
+            engine.kill(name, signal)?;
             Ok(name.to_owned())
         }))
     }

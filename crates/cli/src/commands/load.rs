@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use coil_engine::load::{LoadError, Loaded};
+use coil_oci::Arch;
 use coil_sys::{file, terminal};
 
 use crate::output;
+use crate::platform_flag;
 use crate::report::Failure;
 use crate::settings::Settings;
 
@@ -21,6 +23,9 @@ pub struct Load {
     /// Show no progress; there is none
     #[arg(short, long)]
     quiet: bool,
+    /// The platform of what is loaded: this machine's, or none
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
 }
 
 impl From<LoadError> for Failure {
@@ -32,6 +37,15 @@ impl From<LoadError> for Failure {
 impl Load {
     /// Loads them and prints each one's name.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
+        if let Some(text) = &self.platform {
+            let (system, processor) = platform_flag::parse(text)?;
+            if (system.as_str(), processor.as_str()) != ("linux", Arch::host().name()) {
+                return Err(Failure::new(format!(
+                    "--platform {text}: an archive is loaded whole, and nothing of it for another machine alone"
+                ))
+                .help("leave it out"));
+            }
+        }
         let stream: Box<dyn Read + Send> = match &self.input {
             Some(path) => Box::new(File::open(path).map_err(|error| {
                 Failure::new(format!("open {}\n  caused by: {error}", path.display()))

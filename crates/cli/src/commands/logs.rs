@@ -46,6 +46,7 @@ impl Logs {
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let point = |name: &str, text: &Option<String>| {
             text.as_deref()
+                .filter(|text| !text.is_empty())
                 .map(|text| moment::point_flag(name, text))
                 .transpose()
         };

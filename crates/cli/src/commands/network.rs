@@ -91,9 +91,27 @@ struct Create {
     /// Set an option of the driver
     #[arg(short, long = "opt", value_name = "NAME=VALUE")]
     options: Vec<String>,
+    /// Addresses of the subnet that are no container's: NAME=ADDRESS
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    aux_address: Vec<String>,
+    /// Make a definition for other networks, and no network
+    #[arg(long)]
+    config_only: bool,
+    /// The network made with --config-only whose definition it gets
+    #[arg(long, value_name = "NETWORK")]
+    config_from: Option<String>,
+    /// IPv4 addresses, which every network has here
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    ipv4: Option<bool>,
+    /// Refused: a swarm has such a network
+    #[arg(long, hide = true)]
+    ingress: bool,
     /// Where addresses come from: default
     #[arg(long, default_value = "default", hide = true)]
     ipam_driver: String,
+    /// Taken for Docker's sake, and shown
+    #[arg(long, value_name = "NAME=VALUE")]
+    ipam_opt: Vec<String>,
     /// `local`
     #[arg(long, default_value = "local", hide = true)]
     scope: String,
@@ -161,6 +179,18 @@ struct Connect {
     /// The container's hardware address
     #[arg(long, value_name = "ADDRESS")]
     mac_address: Option<String>,
+    /// Refused: coil's bridges take no options for one container
+    #[arg(long, value_name = "NAME=VALUE", hide = true)]
+    driver_opt: Vec<String>,
+    /// Refused but for 0: the way out is that of the first network by name
+    #[arg(long, value_name = "NUMBER", hide = true, allow_negative_numbers = true)]
+    gw_priority: Option<i64>,
+    /// Refused: every container of a network finds the others by name
+    #[arg(long, value_name = "CONTAINER", hide = true)]
+    link: Vec<String>,
+    /// Refused: coil gives out no link-local addresses
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    link_local_ip: Vec<String>,
     /// The network
     #[arg(value_name = "NETWORK")]
     network: String,
@@ -188,7 +218,7 @@ impl Network {
         let engine = settings.engine()?;
         match self.command {
             Command::Create(create) => create.run(&engine),
-            Command::Ls(ls) => ls.run(&engine),
+            Command::Ls(ls) => ls.run(&engine, settings),
             Command::Inspect(inspect) => inspect.run(&engine, settings),
             Command::Rm(rm) => Ok(super::each(&rm.names, settings, |name| {
                 match engine.remove_network(name) {
@@ -206,14 +236,38 @@ impl Network {
 impl Create {
     fn run(self, engine: &Engine) -> Result<i32, Failure> {
         if self.ipam_driver != "default" {
+            return Err(Failure::new(format!(
+                "--ipam-driver: plugin \"{}\" not found",
+                self.ipam_driver
+            ))
+            .help("leave it out: coil gives out the addresses itself"));
+        }
+        if self.scope == "swarm" {
             return Err(
-                Failure::new(format!("--ipam-driver {} is not supported", self.ipam_driver))
-                    .help("leave it out: coil gives out the addresses itself"),
+                Failure::new("cannot create a swarm scoped network when swarm is not active")
+                    .help("leave --scope out: coil has no swarms, and a network is one machine's"),
             );
         }
-        if self.scope != "local" {
+        if !["local", ""].contains(&self.scope.as_str()) {
             return Err(Failure::new(format!("--scope {} is not supported", self.scope))
                 .help("leave it out: a network is one machine's"));
+        }
+        if self.ingress {
+            return Err(Failure::new("Ingress network can only be global scope network")
+                .help("leave --ingress out: coil has no swarms"));
+        }
+        if self.ipv4 == Some(false) {
+            let message = match self.ipv6 {
+                Some(true) => "--ipv4=false: coil makes no network without IPv4",
+                _ => "IPv4 or IPv6 must be enabled",
+            };
+            return Err(Failure::new(message).help("leave --ipv4 out"));
+        }
+        if self.subnet.is_empty() && !(self.gateway.is_empty() && self.ip_range.is_empty()) {
+            return Err(
+                Failure::new("every ip-range or gateway must have a corresponding subnet")
+                    .help("give --subnet too"),
+            );
         }
         let id = engine.create_network(&CreateNetwork {
             name: self.name,
@@ -224,8 +278,12 @@ impl Create {
             ipv6: self.ipv6.unwrap_or(false),
             internal: self.internal,
             attachable: self.attachable,
-            labels: flags::labels(&self.labels),
+            labels: flags::label_flags("--label", &self.labels)?,
             options: flags::labels(&self.options),
+            taken: flags::labels(&self.aux_address),
+            address_options: flags::labels(&self.ipam_opt),
+            config_only: self.config_only,
+            config_from: self.config_from.unwrap_or_default(),
         })?;
         output::line(&id);
         Ok(0)
@@ -249,14 +307,21 @@ fn row(record: &NetworkRecord, no_trunc: bool) -> Value {
 }
 
 fn bad_filter(filter: &str, known: &str) -> Failure {
-    Failure::new(format!("invalid filter '{filter}'")).help(format!("the filters are {known}"))
+    // A name that is none, or a value.
+    let text = match filter.split_once('=') {
+        Some((name, value)) if known.contains(&format!("{name}=")) => format!("'{name}'='{value}'"),
+        Some((name, _)) => format!("'{name}'"),
+        None => format!("'{filter}'"),
+    };
+    Failure::new(format!("invalid filter {text}")).help(format!("the filters are {known}"))
 }
 
 const LIST_FILTERS: &str = "driver=, id=, label=, name=, scope=, type=custom|builtin and dangling=true|false";
 
 impl Ls {
-    fn run(self, engine: &Engine) -> Result<i32, Failure> {
-        let format = Format::parse(self.format.as_deref())?;
+    fn run(self, engine: &Engine, settings: &Settings) -> Result<i32, Failure> {
+        let chosen = self.format.clone().or_else(|| settings.chosen("networksFormat"));
+        let format = Format::parse(chosen.as_deref())?;
         // Filters of one kind are alternatives, but for labels; those of different kinds must all hold.
         let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for filter in &self.filters {
@@ -322,12 +387,48 @@ impl Prune {
 }
 
 impl Connect {
+    /// What of a place in a network can't be had.
+    fn check(&self) -> Result<(), Failure> {
+        let (message, help) = if let Some(option) = self.driver_opt.first() {
+            match option.contains('=') {
+                true => (
+                    format!("--driver-opt {option}: a place on coil's bridges has no options of its own"),
+                    "leave it out; `coil network create -o` sets a network's",
+                ),
+                false => (
+                    "invalid key/value pair format in driver options".to_owned(),
+                    "leave --driver-opt out",
+                ),
+            }
+        } else if let Some(number) = self.gw_priority.filter(|number| *number != 0) {
+            (
+                format!("--gw-priority {number}: the way out is that of the first network by name"),
+                "leave it out, or name the network so that it comes first",
+            )
+        } else if let Some(link) = self.link.first() {
+            (
+                format!("--link {link}: a network's containers find each other by name already"),
+                "leave it out, or give the other container an --alias in the network",
+            )
+        } else if let Some(address) = self.link_local_ip.first() {
+            (
+                format!("--link-local-ip {address}: coil gives out no link-local addresses"),
+                "give --ip with an address of the network's subnet",
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Failure::new(message).help(help))
+    }
+
     fn run(self, engine: &Engine) -> Result<i32, Failure> {
-        let address = |flag: &str, text: &str| {
+        self.check()?;
+        let address = |text: &str| {
+            let family = if text.contains(':') { "IPv6" } else { "IPv4" };
             Failure::new(format!(
-                "invalid argument \"{text}\" for \"{flag}\" flag: {text} is not an ip address"
+                "invalid endpoint settings: invalid {family} address: {text}"
             ))
-            .code(125)
+            .help("give an address of the network's subnet")
         };
         let mac = match &self.mac_address {
             None => None,
@@ -340,11 +441,11 @@ impl Connect {
             network: self.network,
             aliases: self.alias,
             ip: match &self.ip {
-                Some(text) => Some(text.parse().map_err(|_| address("--ip", text))?),
+                Some(text) => Some(text.parse().map_err(|_| address(text))?),
                 None => None,
             },
             ip6: match &self.ip6 {
-                Some(text) => Some(text.parse().map_err(|_| address("--ip6", text))?),
+                Some(text) => Some(text.parse().map_err(|_| address(text))?),
                 None => None,
             },
             mac,

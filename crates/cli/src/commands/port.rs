@@ -36,8 +36,8 @@ impl Port {
         };
         let Some(wanted) = &self.port else {
             for (name, places) in &table {
-                for (ip, port) in places {
-                    output::line(&format!("{name} -> {}", place(ip, *port)));
+                for place in in_order(places.iter().map(|(ip, port)| place(ip, *port))) {
+                    output::line(&format!("{name} -> {place}"));
                 }
             }
             return Ok(0);
@@ -52,14 +52,62 @@ impl Port {
         let found = table.iter().find(|(key, _)| *key == name);
         let Some((_, places)) = found else {
             return Err(Failure::new(format!(
-                "no public port '{name}' published for {}",
+                "No public port '{wanted}' published for {}",
                 self.container
             ))
             .help(format!("`coil port {}` lists those that are", self.container)));
         };
-        for (ip, port) in places {
-            output::line(&place(ip, *port));
+        for place in in_order(places.iter().map(|(ip, port)| place(ip, *port))) {
+            output::line(&place);
         }
         Ok(0)
+    }
+}
+
+/// Places as Docker lists them: by their text, in which a number counts as one.
+fn in_order(places: impl Iterator<Item = String>) -> Vec<String> {
+    let key = |place: &String| -> Vec<(bool, u64, String)> {
+        let mut parts: Vec<(bool, u64, String)> = Vec::new();
+        let mut rest = place.as_str();
+        while let Some(first) = rest.chars().next() {
+            let of_digits = first.is_ascii_digit();
+            let end = rest
+                .find(|c: char| c.is_ascii_digit() != of_digits)
+                .unwrap_or(rest.len());
+            let (part, behind) = rest.split_at(end);
+            parts.push((!of_digits, part.parse().unwrap_or(0), part.to_owned()));
+            rest = behind;
+        }
+        parts
+    };
+    let mut places: Vec<String> = places.collect();
+    places.sort_by_key(key);
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_count_in_the_order() {
+        let places = [
+            "[::]:80",
+            "127.0.0.1:80",
+            "0.0.0.0:800",
+            "0.0.0.0:80",
+            "10.0.0.1:1",
+        ];
+        let ordered = in_order(places.into_iter().map(str::to_owned));
+        assert_eq!(
+            ordered,
+            [
+                "0.0.0.0:80",
+                "0.0.0.0:800",
+                "10.0.0.1:1",
+                "127.0.0.1:80",
+                "[::]:80"
+            ]
+        );
     }
 }

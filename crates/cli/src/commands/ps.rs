@@ -72,7 +72,8 @@ pub struct Ps {
 impl Ps {
     /// Lists them, the newest first.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
-        let format = Format::parse(self.format.as_deref())?;
+        let chosen = self.format.clone().or_else(|| settings.chosen("psFormat"));
+        let format = Format::parse(chosen.as_deref())?;
         let filters = list_filters::pairs(&self.filters)?;
         let engine = settings.engine()?;
         let filters = ContainerFilters::new(&engine, &filters)?;
@@ -83,7 +84,16 @@ impl Ps {
         if let Ok(last @ 1..) = usize::try_from(last) {
             containers.truncate(last);
         }
-        if self.quiet && self.format.is_none() {
+        if self.quiet {
+            if self
+                .format
+                .as_deref()
+                .is_some_and(|format| !["", "table"].contains(&format))
+            {
+                output::error_line(
+                    "WARNING: Ignoring custom format, because both --format and --quiet are set.",
+                );
+            }
             for container in &containers {
                 let id = &container.record.id;
                 output::line(if self.no_trunc { id } else { short_id(id) });

@@ -27,6 +27,12 @@ pub struct Pull {
     /// Print the image's name alone
     #[arg(short, long)]
     quiet: bool,
+    /// Refused: coil pulls what one name means
+    #[arg(short, long, hide = true)]
+    all_tags: bool,
+    /// What is pulled is known by its digest, and no signature is looked for
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    disable_content_trust: Option<bool>,
     /// Never use the network
     #[arg(long)]
     offline: bool,
@@ -56,6 +62,21 @@ impl Pull {
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let bad = |error: &dyn std::fmt::Display| Failure::new(error.to_string()).code(1);
         let reference = Reference::parse(&self.image).map_err(|error| bad(&error))?;
+        if self.all_tags {
+            let message = match reference.tag().is_some_and(|_| names_tag(&self.image))
+                || reference.digest().is_some()
+            {
+                true => "tag can't be used with --all-tags/-a",
+                false => "--all-tags: coil pulls what one name means",
+            };
+            return Err(Failure::new(message).help("name each tag: coil pull NAME:TAG"));
+        }
+        if self.disable_content_trust == Some(false) {
+            return Err(
+                Failure::new("--disable-content-trust=false: coil looks for no signatures")
+                    .help("leave it out, and pull by digest what must be the same"),
+            );
+        }
         let platform = match &self.platform {
             Some(text) => Platform::from_str(text).map_err(|error| bad(&error))?,
             None => Platform::linux(Arch::host()),
@@ -70,12 +91,7 @@ impl Pull {
             turn: Mutex::default(),
         };
         if !self.quiet {
-            let names_tag = self
-                .image
-                .rsplit('/')
-                .next()
-                .is_some_and(|last| last.contains([':', '@']));
-            if !names_tag {
+            if !names_tag(&self.image) {
                 output::line("Using default tag: latest");
             }
             let tag = reference.tag().map(str::to_owned);
@@ -109,4 +125,12 @@ impl Pull {
         output::line(&reference.canonical());
         Ok(0)
     }
+}
+
+/// Whether a name has a tag or a digest.
+fn names_tag(image: &str) -> bool {
+    image
+        .rsplit('/')
+        .next()
+        .is_some_and(|last| last.contains([':', '@']))
 }

@@ -4,6 +4,7 @@ use clap::Args;
 use coil_engine::images::ImageError;
 use coil_store::StoreError;
 
+use crate::platform_flag;
 use crate::report::Failure;
 use crate::settings::Settings;
 
@@ -13,6 +14,12 @@ pub struct Rmi {
     /// Take all names of an id away, and those of images that stopped containers are made from
     #[arg(short, long)]
     force: bool,
+    /// Keep the layers of its parents: here an image has none
+    #[arg(long, hide = true)]
+    no_prune: bool,
+    /// Only an image for this platform, such as linux/amd64
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
     /// The images' names or ids
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -23,6 +30,7 @@ impl Rmi {
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
         let engine = settings.engine()?;
         Ok(super::each_maybe(&self.images, settings, |name| {
+            platform_flag::check(&engine, name, self.platform.as_deref())?;
             let removed = match engine.remove_image(name, self.force) {
                 // As Docker has it: what is to be gone by force and is gone is told, and no failure.
                 Err(error @ ImageError::Store(StoreError::NoSuchImage(_))) if self.force => {

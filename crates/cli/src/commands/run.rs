@@ -1,7 +1,7 @@
 //! `coil run`: a container from an image, or from a project's folder, which is packed first.
 
 use clap::{ArgAction, Args};
-use coil_engine::StartRequest;
+use coil_engine::{RunError, StartRequest};
 
 use crate::attach::{self, Attachment};
 use crate::container_flags::ContainerFlags;
@@ -27,8 +27,8 @@ pub struct Run {
     #[arg(short, long, value_name = "STREAM")]
     attach: Vec<String>,
     /// The keys that let go of its terminal
-    #[arg(long, value_name = "KEYS", default_value = detach_keys::USUAL)]
-    detach_keys: String,
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
     /// Pass signals on; --sig-proxy=false doesn't
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = ArgAction::Set)]
     sig_proxy: bool,
@@ -40,48 +40,38 @@ pub struct Run {
 }
 
 impl Run {
-    fn attachment(&self) -> Result<Attachment, Failure> {
+    fn attachment(&self, settings: &Settings) -> Result<Attachment, Failure> {
         let mut attachment = Attachment {
             interactive: self.container.interactive,
             terminal: self.container.tty,
-            keys: detach_keys::parse(&self.detach_keys)?,
+            keys: detach_keys::wanted(self.detach_keys.as_deref(), settings)?,
             ..Attachment::default()
         };
-        if self.attach.is_empty() {
+        let Some(wanted) = attach::streams(&self.attach)? else {
             return Ok(attachment);
-        }
+        };
         if self.detach {
             return Err(
                 Failure::new("conflicting options: cannot specify both --attach and --detach")
                     .help("leave one of them out"),
             );
         }
-        (attachment.output, attachment.errors) = (false, false);
-        for stream in &self.attach {
-            match stream.to_ascii_lowercase().as_str() {
-                "stdin" => attachment.interactive = true,
-                "stdout" => attachment.output = true,
-                "stderr" => attachment.errors = true,
-                _ => {
-                    return Err(Failure::new(format!(
-                        "invalid argument \"{stream}\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and \
-                         STDERR"
-                    ))
-                    .help("give -a stdout, for example")
-                    .code(125));
-                }
-            }
-        }
+        attachment.interactive |= wanted[0];
+        (attachment.output, attachment.errors) = (wanted[1], wanted[2]);
         Ok(attachment)
     }
 
     /// Starts it, and stays with it unless it is detached.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
-        let attachment = self.attachment()?;
+        let attachment = self.attachment(settings)?;
         if !self.detach {
             attach::check_terminal(&attachment)?;
         }
-        let mut request = self.container.request(settings)?;
+        let attached = match self.detach {
+            true => [false; 3],
+            false => [attachment.interactive, attachment.output, attachment.errors],
+        };
+        let mut request = self.container.request(settings, attached)?;
         let engine = settings.engine()?;
         let folder = project_folder(&request.image, &engine, settings);
         if folder.is_none() {
@@ -99,7 +89,19 @@ impl Run {
             terminal_size: terminal_size().filter(|_| self.container.tty),
             attach: !self.detach,
         };
-        let started = engine.run(&request, &start)?;
+        let started = engine.run(&request, &start).map_err(|failure| {
+            // It was made: who asked for its id may look at it.
+            if let Some(id) = &failure.id {
+                let _ = self.container.write_id(id);
+                if self.detach {
+                    output::line(id);
+                }
+            }
+            match *failure.error {
+                error @ RunError::Container(_) => Failure::from(error).code(125),
+                error => Failure::from(error),
+            }
+        })?;
         self.container.write_id(&started.id)?;
         for notice in &started.notices {
             output::error_line(&format!("note: {notice}"));

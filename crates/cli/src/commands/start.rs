@@ -19,8 +19,13 @@ pub struct Start {
     #[arg(short, long)]
     interactive: bool,
     /// The keys that let go of its terminal
-    #[arg(long, value_name = "KEYS", default_value = detach_keys::USUAL)]
-    detach_keys: String,
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+    /// Refused: coil makes no checkpoints
+    #[arg(long, value_name = "NAME", hide = true)]
+    checkpoint: Option<String>,
+    #[arg(long, value_name = "DIR", hide = true)]
+    checkpoint_dir: Option<String>,
     /// The containers' names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -29,6 +34,17 @@ pub struct Start {
 impl Start {
     /// Starts each and prints the name, or stays with the one.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
+        for (name, value) in [
+            ("--checkpoint", &self.checkpoint),
+            ("--checkpoint-dir", &self.checkpoint_dir),
+        ] {
+            if value.is_some() {
+                return Err(Failure::new(format!(
+                    "\"{name}\" is only supported on a Docker daemon with experimental features enabled"
+                ))
+                .help("leave it out: coil makes no checkpoints of containers"));
+            }
+        }
         let engine = settings.engine()?;
         if self.attach || self.interactive {
             let [name] = self.containers.as_slice() else {
@@ -37,7 +53,7 @@ impl Start {
                         .help("start them without -a, then `coil attach` to one"),
                 );
             };
-            return self.stay(&engine, name);
+            return self.stay(settings, &engine, name);
         }
         Ok(super::each(&self.containers, settings, |name| {
             let started = engine.start(name, &StartRequest::default());
@@ -50,12 +66,13 @@ impl Start {
         }))
     }
 
-    fn stay(&self, engine: &Engine, name: &str) -> Result<i32, Failure> {
+    fn stay(&self, settings: &Settings, engine: &Engine, name: &str) -> Result<i32, Failure> {
         let record = engine.container(name)?.record;
         let attachment = Attachment {
             interactive: self.interactive && record.stdin_open,
             terminal: record.terminal,
-            keys: detach_keys::parse(&self.detach_keys)?,
+            keys: detach_keys::wanted(self.detach_keys.as_deref(), settings)?,
+            keeps_input_open: !record.attached[0],
             ..Attachment::default()
         };
         attach::check_terminal(&attachment)?;

@@ -58,7 +58,8 @@ pub struct Stats {
 impl Stats {
     /// Prints the numbers, again and again unless they are wanted once.
     pub fn run(self, settings: &Settings) -> Result<i32, Failure> {
-        let format = Format::parse(self.format.as_deref())?;
+        let chosen = self.format.clone().or_else(|| settings.chosen("statsFormat"));
+        let format = Format::parse(chosen.as_deref())?;
         let engine = settings.engine()?;
         let mut before = look(&engine, &self.wanted(&engine)?);
         std::thread::sleep(SAMPLE);

@@ -3,6 +3,7 @@
 use clap::Args;
 use coil_engine::{ContainerError, StopRequest, signal_number};
 
+use crate::output;
 use crate::report::Failure;
 use crate::settings::Settings;
 
@@ -13,11 +14,13 @@ pub struct StopFlags {
     #[arg(
         short = 't',
         long = "timeout",
-        visible_alias = "time",
         value_name = "SECONDS",
         allow_negative_numbers = true
     )]
     timeout: Option<i64>,
+    /// The older name of --timeout
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, hide = true)]
+    time: Option<i64>,
     /// The signal that asks them, by name or number
     #[arg(short, long)]
     signal: Option<String>,
@@ -26,15 +29,19 @@ pub struct StopFlags {
 impl StopFlags {
     /// What the engine is asked for.
     pub fn request(&self) -> Result<StopRequest, Failure> {
+        if self.time.is_some() {
+            // Where Docker's client says it.
+            output::line("Flag --time has been deprecated, use --timeout instead");
+        }
         let signal = match self.signal.as_deref() {
-            None => None,
+            None | Some("") => None,
             Some(text) => match signal_number(text) {
                 Some(number) => Some(number),
                 None => return Err(ContainerError::Signal(text.to_owned()).into()),
             },
         };
         Ok(StopRequest {
-            seconds: self.timeout,
+            seconds: self.timeout.or(self.time),
             signal,
         })
     }

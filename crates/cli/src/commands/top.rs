@@ -46,13 +46,18 @@ impl Top {
             .find(|path| path.is_file());
         let lines = match ps {
             Some(ps) => {
-                let mut command = Command::new(ps);
-                if self.options.is_empty() {
-                    command.arg("-ef");
+                let mut command = Command::new(&ps);
+                let mut done = if self.options.is_empty() {
+                    command.arg("-ef").output()
                 } else {
-                    command.args(&self.options);
-                }
-                let done = command.output().map_err(|error| {
+                    // What was asked for of these processes; some options go with no list of processes.
+                    let listed = command.args(&self.options).arg(list(&wanted)).output();
+                    match listed {
+                        Ok(done) if !done.status.success() => Command::new(&ps).args(&self.options).output(),
+                        listed => listed,
+                    }
+                };
+                let done = done.as_mut().map_err(|error| {
                     Failure::new(format!("ps does not start: {error}"))
                         .help("`coil top` needs no ps: take it off PATH")
                 })?;
@@ -77,6 +82,12 @@ impl Top {
         output::print(&table::laid_out(&lines, 20, 3));
         Ok(0)
     }
+}
+
+/// The processes that a ps is to show alone, as its option.
+fn list(wanted: &BTreeSet<i32>) -> String {
+    let numbers: Vec<String> = wanted.iter().map(i32::to_string).collect();
+    format!("-q{}", numbers.join(","))
 }
 
 /// The head and the lines of these processes, as cells; the last one has the rest of its line.

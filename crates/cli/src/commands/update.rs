@@ -32,9 +32,9 @@ impl Update {
         };
         let request = UpdateRequest {
             restart,
-            ..self.limits.change().map_err(|failure| failure.code(1))?
+            ..self.limits.change().map_err(Failure::plain)?
         };
-        if request == UpdateRequest::default() {
+        if request == UpdateRequest::default() && !self.limits.names_kernel_memory() {
             return Err(
                 Failure::new("you must provide one or more flags when using this command")
                     .help("`coil update --help` lists them"),

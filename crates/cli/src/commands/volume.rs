@@ -49,6 +49,9 @@ struct Create {
     /// Set an option of the driver: type, device or o
     #[arg(short, long = "opt", value_name = "NAME=VALUE")]
     options: Vec<String>,
+    /// The volume's name, as it was given before it had a place of its own
+    #[arg(long = "name", value_name = "VOLUME", hide = true)]
+    older_name: Option<String>,
     /// The volume's name; one is made up when none is given
     #[arg(value_name = "VOLUME")]
     name: Option<String>,
@@ -102,7 +105,7 @@ impl Volume {
         let engine = settings.engine()?;
         match self.verb {
             Verb::Create(create) => create.run(&engine),
-            Verb::Ls(ls) => ls.run(&engine),
+            Verb::Ls(ls) => ls.run(&engine, settings),
             Verb::Inspect(inspect) => inspect.run(&engine, settings),
             Verb::Rm(rm) => Ok(super::each(&rm.names, settings, |name| {
                 engine.remove_volume(name, rm.force)?;
@@ -129,10 +132,16 @@ fn pairs(texts: &[String]) -> BTreeMap<String, String> {
 
 impl Create {
     fn run(self, engine: &Engine) -> Result<i32, Failure> {
+        if self.name.is_some() && self.older_name.is_some() {
+            return Err(Failure::new(
+                "conflicting options: cannot specify a volume-name through both --name and as a positional arg",
+            )
+            .help("leave --name out"));
+        }
         let made = engine.create_volume(&VolumeRequest {
-            name: self.name,
+            name: self.name.or(self.older_name),
             driver: Some(self.driver),
-            labels: flags::labels(&self.labels),
+            labels: flags::label_flags("--label", &self.labels)?,
             options: pairs(&self.options),
         })?;
         output::line(&made.name);
@@ -160,8 +169,9 @@ const COLUMNS: Columns<'static> = Columns {
 };
 
 impl Ls {
-    fn run(self, engine: &Engine) -> Result<i32, Failure> {
-        let format = Format::parse(self.format.as_deref())?;
+    fn run(self, engine: &Engine, settings: &Settings) -> Result<i32, Failure> {
+        let chosen = self.format.clone().or_else(|| settings.chosen("volumesFormat"));
+        let format = Format::parse(chosen.as_deref())?;
         // Filters of one kind are alternatives, but for labels; those of different kinds must all hold.
         let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, value) in list_filters::pairs(&self.filters)? {

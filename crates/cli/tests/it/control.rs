@@ -97,9 +97,10 @@ fn attaching_shows_output_and_ends_with_the_container() {
     let script =
         "import sys\nfor line in sys.stdin: print(line[::-1].strip(), flush=True)\nraise SystemExit(5)";
     context
-        .coil(["run", "-di", "--name", "echo", image, "python3", "-c", script])
+        .coil(["create", "-i", "--name", "echo", image, "python3", "-c", script])
         .run()
         .success();
+    context.coil(["start", "echo"]).run().success();
     let attached = context
         .coil(["attach", "echo"])
         .input("drawer\n")

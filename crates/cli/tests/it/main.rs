@@ -30,6 +30,7 @@ mod control;
 mod copying;
 mod crash;
 mod determinism;
+mod docker_ways;
 mod escapes;
 mod examples;
 mod flags;

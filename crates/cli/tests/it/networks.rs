@@ -553,7 +553,7 @@ fn ports_are_published_by_range_by_image_and_as_datagrams() {
         .coil(["port", "many", "9"])
         .run()
         .expect_code(1)
-        .refusal(&["no public port '9/tcp' published for many"]);
+        .refusal(&["No public port '9' published for many"]);
     // From the container itself, by the host's address.
     let itself = format!(
         "import socket, urllib.request\n\

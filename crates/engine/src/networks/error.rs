@@ -26,6 +26,23 @@ pub enum NetworksError {
     Kept(String),
     /// A driver that coil doesn't have.
     Driver(String),
+    /// A driver of which there is one network, always there.
+    OnlyOne(String),
+    /// A subnet with an address in it in the place of its own.
+    NotItsBase {
+        /// As it was given.
+        given: String,
+        /// The network.
+        subnet: String,
+    },
+    /// There is no definition of this name.
+    NoDefinition(String),
+    /// A definition of another network, and one of its own.
+    TwoDefinitions,
+    /// Other networks have this definition.
+    DefinitionInUse(String),
+    /// A definition is no network.
+    Definition,
     /// An option of the driver that can't be honoured.
     Option {
         /// The option.
@@ -63,8 +80,8 @@ pub enum NetworksError {
         name: String,
         /// Its id.
         id: String,
-        /// The containers' names.
-        users: Vec<String>,
+        /// The containers' names and ids.
+        users: Vec<(String, String)>,
     },
     /// The container is in it already.
     Joined {
@@ -185,7 +202,7 @@ impl fmt::Display for NetworksError {
                 write!(f, "operation is not permitted on predefined {name} network")
             }
             Self::Kept(name) => write!(f, "{name} is a pre-defined network and cannot be removed"),
-            Self::Driver(driver) => write!(f, "the network driver {driver} is not supported"),
+            Self::Driver(driver) => write!(f, "the network driver {driver} is not supported: plugin \"{driver}\" not found"),
             Self::Option { name, value, why } => {
                 write!(f, "the network option {name}={value} can't be used: {why}")
             }
@@ -199,15 +216,30 @@ impl fmt::Display for NetworksError {
                 flag.trim_start_matches("--")
             ),
             Self::Outside { what, subnet } => write!(f, "{what} is not in the network's subnet {subnet}"),
-            Self::InUse { name, id, users } => {
-                let users: Vec<String> = users.iter().map(|user| format!("name:\"{user}\"")).collect();
+            Self::InUse { name, users, .. } => {
+                let told = |(user, id): &(String, String)| {
+                    format!("name:\"{user}\" id:\"{}\"", &id[..12.min(id.len())])
+                };
+                let users: Vec<String> = users.iter().map(told).collect();
                 write!(
                     f,
-                    "error while removing network: network {name} has active endpoints ({}), id {}",
-                    users.join(" "),
-                    &id[..12.min(id.len())]
+                    "error while removing network: network {name} has active endpoints ({})",
+                    users.join(", ")
                 )
             }
+            Self::OnlyOne(driver) => write!(f, "only one instance of \"{driver}\" network is allowed"),
+            Self::NotItsBase { given, subnet } => {
+                write!(f, "invalid network config: invalid subnet {given}: it should be {subnet}")
+            }
+            Self::NoDefinition(name) => write!(f, "configuration network \"{name}\" does not exist"),
+            Self::TwoDefinitions => f.write_str(
+                "user supplied IPAM and network specific configurations are not allowed with a configuration network",
+            ),
+            Self::DefinitionInUse(name) => write!(
+                f,
+                "error while removing network: configuration network \"{name}\" is in use"
+            ),
+            Self::Definition => f.write_str("cannot create endpoint on configuration-only network"),
             Self::Joined { container, network } => {
                 write!(
                     f,

@@ -30,7 +30,16 @@ impl Engine {
             if let Some(range) = record.range {
                 pool["IPRange"] = json!(range.to_string());
             }
-            pool["Gateway"] = json!(gateway.or(subnet.nth(1)).map(|ip| ip.to_string()));
+            // What is only said when it was asked for.
+            let chosen = subnet
+                .nth(1)
+                .filter(|_| !record.subnet_asked && !record.config_only);
+            if let Some(gateway) = gateway.or(chosen) {
+                pool["Gateway"] = json!(gateway.to_string());
+            }
+            if !record.taken.is_empty() {
+                pool["AuxiliaryAddresses"] = json!(record.taken);
+            }
             pools.push(pool);
         }
         if let Some(subnet6) = record.subnet6 {
@@ -56,12 +65,12 @@ impl Engine {
             "Driver": record.driver(),
             "EnableIPv4": true,
             "EnableIPv6": record.subnet6.is_some(),
-            "IPAM": { "Driver": "default", "Options": if asked { json!({}) } else { Value::Null }, "Config": pools },
+            "IPAM": { "Driver": "default", "Options": if asked { json!(record.address_options) } else { Value::Null }, "Config": pools },
             "Internal": record.internal,
             "Attachable": record.attachable,
             "Ingress": false,
-            "ConfigFrom": { "Network": "" },
-            "ConfigOnly": false,
+            "ConfigFrom": { "Network": record.config_from },
+            "ConfigOnly": record.config_only,
             "Containers": self.members(record),
             "Options": options,
             "Labels": record.labels,

@@ -69,6 +69,18 @@ pub struct NetworkRecord {
     pub labels: BTreeMap<String, String>,
     /// Options of the driver.
     pub options: BTreeMap<String, String>,
+    /// Addresses of the subnet that are somebody else's, by what they are called.
+    #[serde(default)]
+    pub taken: BTreeMap<String, Ipv4Addr>,
+    /// Options of who gives out addresses: accepted and shown, as Docker does.
+    #[serde(default)]
+    pub address_options: BTreeMap<String, String>,
+    /// Whether it is a definition for others, and no network itself.
+    #[serde(default)]
+    pub config_only: bool,
+    /// The network whose definition it has; empty where it has its own.
+    #[serde(default)]
+    pub config_from: String,
 }
 
 /// What `coil network create` was asked for.
@@ -94,6 +106,14 @@ pub struct CreateNetwork {
     pub labels: BTreeMap<String, String>,
     /// `-o`.
     pub options: BTreeMap<String, String>,
+    /// `--aux-address NAME=ADDRESS`.
+    pub taken: BTreeMap<String, String>,
+    /// `--ipam-opt`.
+    pub address_options: BTreeMap<String, String>,
+    /// A definition for others, and no network itself.
+    pub config_only: bool,
+    /// The network whose definition it has; empty for its own.
+    pub config_from: String,
 }
 
 impl NetworkRecord {
@@ -107,6 +127,7 @@ impl NetworkRecord {
         match self.name.as_str() {
             "host" => "host",
             "none" => "null",
+            _ if self.config_only => "null",
             _ => "bridge",
         }
     }
@@ -154,6 +175,10 @@ impl Engine {
             attachable: false,
             labels: BTreeMap::new(),
             options: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            address_options: BTreeMap::new(),
+            config_only: false,
+            config_from: String::new(),
         };
         PREDEFINED.iter().map(|name| network(name)).collect()
     }
@@ -206,8 +231,10 @@ impl Engine {
         if !is_name(&request.name) {
             return Err(NetworksError::Name(request.name.clone()));
         }
-        if request.driver != "bridge" {
-            return Err(NetworksError::Driver(request.driver.clone()));
+        match request.driver.as_str() {
+            "bridge" => {}
+            "host" | "null" => return Err(NetworksError::OnlyOne(request.driver.clone())),
+            _ => return Err(NetworksError::Driver(request.driver.clone())),
         }
         check_options(&request.options)?;
         let folder = self.networks_folder();
@@ -223,7 +250,10 @@ impl Engine {
         if others.iter().any(|other| other.name == request.name) {
             return Err(NetworksError::Exists(request.name.clone()));
         }
-        let record = self.define_network(request, &others)?;
+        let record = match request.config_from.as_str() {
+            "" => self.define_network(request, &others)?,
+            name => self.define_by_another(request, name, &others)?,
+        };
         let path = folder.join(format!("{}.json", record.name));
         let part = folder.join(format!(".{}.part", record.name));
         let written = serde_json::to_vec(&record)
@@ -242,8 +272,10 @@ impl Engine {
         others: &[NetworkRecord],
     ) -> Result<NetworkRecord, NetworksError> {
         let addresses = Addresses::read(request)?;
-        let reserved: Vec<Subnet> = others.iter().filter_map(|other| other.subnet).collect();
-        let reserved6: Vec<Subnet6> = others.iter().filter_map(|other| other.subnet6).collect();
+        // A definition alone takes no addresses from anybody.
+        let real = || others.iter().filter(|other| !other.config_only);
+        let reserved: Vec<Subnet> = real().filter_map(|other| other.subnet).collect();
+        let reserved6: Vec<Subnet6> = real().filter_map(|other| other.subnet6).collect();
         let subnet = network::plan_subnet(addresses.subnet, &reserved, &self.name_settings().servers())?;
         let id = words::new_id().map_err(|source| NetworksError::Io {
             path: self.networks_folder(),
@@ -284,7 +316,8 @@ impl Engine {
             id,
             name: request.name.clone(),
             created: (created.as_secs(), created.subsec_nanos()),
-            subnet: Some(subnet),
+            // A definition alone has what was asked for, and nothing chosen.
+            subnet: Some(subnet).filter(|_| !request.config_only || addresses.subnet.is_some()),
             subnet_asked: addresses.subnet.is_some(),
             gateway: addresses.gateway,
             range: addresses.range,
@@ -294,6 +327,56 @@ impl Engine {
             attachable: request.attachable,
             labels: request.labels.clone(),
             options: request.options.clone(),
+            taken: addresses.taken,
+            address_options: request.address_options.clone(),
+            config_only: request.config_only,
+            config_from: String::new(),
+        })
+    }
+
+    /// A network with the definition of another, which was made for that.
+    fn define_by_another(
+        &self,
+        request: &CreateNetwork,
+        name: &str,
+        others: &[NetworkRecord],
+    ) -> Result<NetworkRecord, NetworksError> {
+        let definition = others
+            .iter()
+            .find(|other| other.name == name && other.config_only);
+        let definition = definition.ok_or_else(|| NetworksError::NoDefinition(name.to_owned()))?;
+        let own = !request.subnets.is_empty()
+            || !request.options.is_empty()
+            || !request.address_options.is_empty()
+            || request.internal
+            || request.ipv6
+            || request.config_only;
+        if own {
+            return Err(NetworksError::TwoDefinitions);
+        }
+        let list = |text: Option<String>| text.into_iter().collect::<Vec<_>>();
+        let asked = definition.subnet.filter(|_| definition.subnet_asked);
+        let mut subnets = list(asked.map(|subnet| subnet.to_string()));
+        subnets.extend(definition.subnet6.map(|subnet| subnet.to_string()));
+        let mut gateways = list(definition.gateway.map(|ip| ip.to_string()));
+        gateways.extend(definition.gateway6.map(|ip| ip.to_string()));
+        let taken = definition.taken.iter();
+        let record = self.define_network(
+            &CreateNetwork {
+                subnets,
+                gateways,
+                ranges: list(definition.range.map(|range| range.to_string())),
+                internal: definition.internal,
+                options: definition.options.clone(),
+                taken: taken.map(|(name, ip)| (name.clone(), ip.to_string())).collect(),
+                address_options: definition.address_options.clone(),
+                ..request.clone()
+            },
+            others,
+        )?;
+        Ok(NetworkRecord {
+            config_from: name.to_owned(),
+            ..record
         })
     }
 
@@ -316,15 +399,23 @@ impl Engine {
         if record.is_predefined() {
             return Err(NetworksError::Kept(record.name));
         }
+        if record.config_only
+            && self
+                .own_networks()
+                .iter()
+                .any(|other| other.config_from == record.name)
+        {
+            return Err(NetworksError::DefinitionInUse(record.name));
+        }
         let until = Instant::now() + PATIENCE;
         loop {
             let users = self.users(&record.name);
             // Who has told of its end is about to leave.
-            if users.iter().any(|(_, stays)| *stays) || !users.is_empty() && Instant::now() > until {
+            if users.iter().any(|(_, _, stays)| *stays) || !users.is_empty() && Instant::now() > until {
                 return Err(NetworksError::InUse {
                     name: record.name,
                     id: record.id,
-                    users: users.into_iter().map(|(name, _)| name).collect(),
+                    users: users.into_iter().map(|(name, id, _)| (name, id)).collect(),
                 });
             }
             if users.is_empty() {
@@ -345,14 +436,14 @@ impl Engine {
         }
     }
 
-    /// The names of the containers that are in a network now, and whether they stay: not those that have ended.
-    fn users(&self, network: &str) -> Vec<(String, bool)> {
+    /// The names and ids of the containers that are in a network now, and whether they stay: not those that have ended.
+    fn users(&self, network: &str) -> Vec<(String, String, bool)> {
         let name_of = |id: String| match self.container(&id) {
             Ok(container) => {
                 let stays = container.state.status != Status::Exited;
-                (container.record.name, stays)
+                (container.record.name, id, stays)
             }
-            Err(_) => (id.chars().take(12).collect(), false),
+            Err(_) => (id.chars().take(12).collect(), id, false),
         };
         self.member_ids(network).into_iter().map(name_of).collect()
     }
@@ -407,6 +498,7 @@ struct Addresses {
     gateway: Option<Ipv4Addr>,
     gateway6: Option<Ipv6Addr>,
     range: Option<Subnet>,
+    taken: BTreeMap<String, Ipv4Addr>,
 }
 
 impl Addresses {
@@ -422,6 +514,14 @@ impl Addresses {
                 continue;
             }
             let subnet: Subnet = text.parse().map_err(|_| bad())?;
+            // An address inside it, where the network itself is wanted.
+            let given = text.split('/').next().and_then(|ip| ip.parse::<Ipv4Addr>().ok());
+            if given.is_some_and(|ip| ip != subnet.base()) {
+                return Err(NetworksError::NotItsBase {
+                    given: text.clone(),
+                    subnet: subnet.to_string(),
+                });
+            }
             if subnet.prefix() > 30 {
                 return Err(NetworksError::Small(text.clone()));
             }
@@ -456,6 +556,15 @@ impl Addresses {
             if read.range.replace(range).is_some() {
                 return Err(NetworksError::Twice("range of IPv4 addresses"));
             }
+        }
+        for (name, text) in &request.taken {
+            let address = text.parse::<Ipv4Addr>().ok();
+            let address = address.filter(|ip| read.subnet.is_some_and(|subnet| subnet.contains(*ip)));
+            let address = address.ok_or_else(|| NetworksError::Alone {
+                flag: "--aux-address",
+                value: text.clone(),
+            })?;
+            read.taken.insert(name.clone(), address);
         }
         Ok(read)
     }

@@ -129,6 +129,9 @@ impl Engine {
         wish: &NetworkWish,
     ) -> Result<BridgeSpec, NetworksError> {
         let network = self.network(&wish.network)?;
+        if network.config_only {
+            return Err(NetworksError::Definition);
+        }
         let endpoint = |why| NetworksError::Endpoint {
             network: network.name.clone(),
             why,
@@ -156,7 +159,7 @@ impl Engine {
         let own = self.own_networks();
         let mut reserved: Vec<_> = own
             .iter()
-            .filter(|other| other.name != network.name)
+            .filter(|other| other.name != network.name && !other.config_only)
             .filter_map(|other| other.subnet)
             .collect();
         if !self.is_root() {
@@ -172,6 +175,7 @@ impl Engine {
             usual: network.subnet.filter(|_| !network.subnet_asked),
             gateway: network.gateway,
             range: network.range,
+            taken: network.taken.values().copied().collect(),
             subnet6: network.subnet6,
             gateway6: network.gateway6,
             internal: network.internal,

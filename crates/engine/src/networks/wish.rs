@@ -172,7 +172,15 @@ fn network(text: &str) -> Result<NetworkWish, WishError> {
                             bad("--network", text, format!("{value} is not a MAC address"))
                         })?);
                 }
-                _ => return Err(bad("--network", text, format!("invalid key/value pair '{part}'"))),
+                "gw-priority" if value == "0" => {}
+                "gw-priority" | "driver-opt" | "link-local-ip" => {
+                    let why = format!("coil has no {key} for a place in a network");
+                    return Err(bad("--network", text, why));
+                }
+                _ => {
+                    let why = format!("invalid field key {key}: invalid key/value pair '{part}'");
+                    return Err(bad("--network", text, why));
+                }
             }
         }
     }

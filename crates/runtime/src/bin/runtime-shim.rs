@@ -59,6 +59,7 @@ fn run_in(args: &[String]) -> i32 {
         capabilities: None,
         privileged: false,
         ends_with_parent: false,
+        begun: None,
     };
     let stdio = Stdio3 {
         input: Stdio::null(),

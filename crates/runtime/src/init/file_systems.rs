@@ -260,10 +260,14 @@ pub(super) fn devices(
     below("pts", &terminals).stage(STAGE, "cannot mount /dev/pts")?;
     let size = spec.limits.shm_size.to_string();
     let shared = match shared_memory {
-        Some(tree) => tree,
-        None => memory(&[("mode", "1777"), ("size", &size)], SAFE).stage(STAGE, "/dev/shm")?,
+        Some(tree) => Some(tree),
+        // It is to have none.
+        None if spec.limits.shm_size == 0 => None,
+        None => Some(memory(&[("mode", "1777"), ("size", &size)], SAFE).stage(STAGE, "/dev/shm")?),
     };
-    below("shm", &shared).stage(STAGE, "cannot mount /dev/shm")?;
+    if let Some(shared) = shared {
+        below("shm", &shared).stage(STAGE, "cannot mount /dev/shm")?;
+    }
     // A kernel may be built without message queues.
     if let Ok(queues) = new("mqueue", &[], SAFE) {
         below("mqueue", &queues).stage(STAGE, "cannot mount /dev/mqueue")?;

@@ -208,7 +208,13 @@ fn kernel_settings(proc: &OwnedFd, spec: &ContainerSpec) -> Result<(), Failure> 
             let message = format!("sysctl {key}: it is not the container's own but the whole host's");
             return Err(Failure::refused("kernel settings", message));
         }
-        write(key, value).stage("kernel settings", format_args!("sysctl {key}={value}"))?;
+        write(key, value).map_err(|error| {
+            let code = match error.kind() {
+                std::io::ErrorKind::NotFound => 127,
+                _ => 125,
+            };
+            Failure::new("kernel settings", format_args!("sysctl {key}={value}"), &error).with_exit_code(code)
+        })?;
     }
     Ok(())
 }

@@ -67,6 +67,7 @@ impl Health {
             capabilities: None,
             privileged: false,
             ends_with_parent: true,
+            begun: None,
         };
         // Not in the arguments, which everybody on the host may read.
         let file = std::fs::OpenOptions::new()

@@ -126,7 +126,8 @@ impl Networking {
             // The other container's are shown.
             return Ok(());
         }
-        let files = network::files(&spec.network, &spec.hostname, &self.places);
+        let mut files = network::files(&spec.network, &spec.full_name(), &self.places);
+        files.hostname = format!("{}\n", spec.hostname);
         for (name, text) in [
             ("hosts", &files.hosts),
             ("hostname", &files.hostname),
@@ -338,7 +339,7 @@ impl Networking {
             let _ = std::fs::write(path, change(&text));
         };
         rewrite("hosts", &|text| {
-            network::hosts_after(text, &spec.hostname, &names.aliases, joined, left)
+            network::hosts_after(text, &spec.full_name(), &names.aliases, joined, left)
         });
         rewrite("resolv.conf", &|_| {
             network::resolv_conf(names, false, network::has_names(&self.places))

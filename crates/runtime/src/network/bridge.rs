@@ -197,7 +197,9 @@ fn choose_addresses(
 ) -> Result<(Ipv4Addr, Option<Ipv6Addr>), NetworkError> {
     let leases = folder.leases();
     let subnet = record.subnet;
-    let special = |ip: Ipv4Addr| ip == subnet.base() || ip == subnet.last() || ip == record.gateway;
+    let special = |ip: Ipv4Addr| {
+        ip == subnet.base() || ip == subnet.last() || ip == record.gateway || spec.taken.contains(&ip)
+    };
     let owner_of = |ip: IpAddr| {
         let other = leases.get(&ip).filter(|lease| lease.id != id);
         other.map(|lease| lease.names.first().unwrap_or(&lease.id).clone())

@@ -123,6 +123,9 @@ pub struct BridgeSpec {
     pub gateway: Option<Ipv4Addr>,
     /// The part of the subnet that addresses are chosen from.
     pub range: Option<Subnet>,
+    /// Addresses of the subnet that are somebody else's, and no container's.
+    #[serde(default)]
+    pub taken: Vec<Ipv4Addr>,
     /// The address asked for; the first free one otherwise.
     pub address: Option<Ipv4Addr>,
     /// The IPv6 network, where there is one.

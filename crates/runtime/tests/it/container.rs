@@ -169,6 +169,7 @@ impl Container {
             capabilities: None,
             privileged: false,
             ends_with_parent: false,
+            begun: None,
         }
     }
 
