@@ -4,10 +4,10 @@
 //! writes down where packages came from. What isn't understood goes past the front, as it would without it.
 
 /// Programs that run no other and have nothing to do with package indices.
-const HARMLESS: [&str; 32] = [
-    ":", "adduser", "addgroup", "apk", "apt", "apt-get", "cat", "cd", "chmod", "chown", "cp", "curl", "dpkg",
-    "echo", "false", "groupadd", "ldconfig", "ln", "ls", "mkdir", "mv", "printf", "rm", "sed", "set",
-    "sleep", "tar", "touch", "true", "useradd", "wget", "which",
+const HARMLESS: [&str; 33] = [
+    ":", "adduser", "addgroup", "apk", "apt", "apt-get", "apt-mark", "cat", "cd", "chmod", "chown", "cp",
+    "curl", "dpkg", "echo", "false", "groupadd", "ldconfig", "ln", "ls", "mkdir", "mv", "printf", "rm",
+    "sed", "set", "sleep", "tar", "touch", "true", "useradd", "wget", "which",
 ];
 /// Commands of pip's that install, or look at nothing but what is installed.
 const COMMANDS: [&str; 6] = ["cache", "check", "freeze", "install", "show", "uninstall"];
@@ -106,10 +106,21 @@ fn kind(words: &[String]) -> Kind {
     }
     match name {
         "." | "source" if rest.len() == 1 && rest[0].ends_with("/bin/activate") => Kind::Harmless,
+        // What it starts may be anything but this.
+        "find" if finds(rest) => Kind::Harmless,
         "export" if !rest.iter().any(|word| word.starts_with("PIP_")) => Kind::Harmless,
         _ if HARMLESS.contains(&name) => Kind::Harmless,
         _ => Kind::Unknown,
     }
+}
+
+/// Whether `find` starts nothing but `rm`.
+fn finds(words: &[String]) -> bool {
+    let starts = |word: &String| word.starts_with("-exec") || word.starts_with("-ok");
+    words
+        .iter()
+        .enumerate()
+        .all(|(at, word)| !starts(word) || words.get(at + 1).is_some_and(|program| program == "rm"))
 }
 
 /// `pip`, `pip3`, `pip3.11`.
@@ -198,6 +209,7 @@ mod tests {
             ". /opt/venv/bin/activate && pip install . 2>&1 # all of it",
             "LANG=C pip --no-cache-dir install \"a >= 1; python_version > '3'\" > /log 2>&1",
             "pip install --no-cache-dir -t /layer requests",
+            "pip install x && find / -type d \\( -name tests -o -name test \\) -prune -exec rm -rf {} + && find / -name '*.pyc' -delete",
         ] {
             assert!(shell(text), "{text}");
         }
@@ -233,6 +245,8 @@ mod tests {
             "(pip install flask)",
             "if true; then pip install flask; fi",
             "pip install flask && ./more.sh",
+            "pip install flask && find / -name x.sh -exec sh {} \\;",
+            "pip install flask && find / -exec",
             "pip install flask <<X\nX",
             "python setup.py install && pip install flask",
             "pip install 'flask",
