@@ -158,6 +158,17 @@ impl LimitsOfSteps {
                 "give a group's own name",
             );
         }
+        for (flag, list) in [
+            ("--cpuset-cpus", &self.cpuset_cpus),
+            ("--cpuset-mems", &self.cpuset_mems),
+        ] {
+            if let Some(list) = list.as_deref().filter(|list| !is_list(list)) {
+                return refused(
+                    format!("invalid value {list} for {flag}"),
+                    "give numbers and spans of them, such as 0,2-3",
+                );
+            }
+        }
         if self.stream {
             output::error_line("note: --stream changes nothing: the context is read where it is");
         }
@@ -175,5 +186,24 @@ impl LimitsOfSteps {
             memory_nodes: text(&self.cpuset_mems),
         };
         Ok((limits, group))
+    }
+}
+
+/// Numbers and spans of them, between commas.
+fn is_list(text: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.split(',').all(|part| match part.split_once('-') {
+        Some((first, last)) => is_number(first) && is_number(last),
+        None => is_number(part),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_processors() {
+        assert!(is_list("0") && is_list("0-2,5") && !is_list("x") && !is_list("0,") && !is_list("1-"));
     }
 }

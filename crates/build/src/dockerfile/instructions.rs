@@ -240,6 +240,17 @@ impl Lowering<'_> {
                         "a stage of that name begins with FROM … AS {name}, above this one"
                     ))
                     .into(),
+                // A plain word is more often a stage than an image.
+                BuildError::Pull { source, .. } if !name.contains(['/', ':', '@']) => {
+                    let text =
+                        format!("there is no stage \"{name}\", and the image {name} cannot be had: {source}");
+                    Fault::new(span, text)
+                        .at(name)
+                        .help(format!(
+                            "a stage of that name begins with FROM … AS {name}, above this one"
+                        ))
+                        .into()
+                }
                 other => other,
             },
         })?;

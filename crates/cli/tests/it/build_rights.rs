@@ -141,6 +141,7 @@ fn flags_of_the_classic_builder_are_honoured_or_refused_by_name() {
         ),
         (&["--memory-swap", "1g"], "set the Memory limit"),
         (&["--memory", "lots"], "lots"),
+        (&["--cpuset-cpus", "x"], "invalid value x for --cpuset-cpus"),
         (&["--cgroup-parent", "../x"], "may not lead upwards"),
         (&["--allow", "fs.read=/"], "--allow fs.read=/"),
         (&["--push"], "--push"),
