@@ -277,13 +277,13 @@ impl Engine {
             spec.writable_system = true;
             spec.devices.all = true;
         }
+        spec.no_new_privileges = step.privileges == StepPrivileges::Nothing;
+        spec.limits = Limits {
+            memory: step.limits.memory,
             memory_swap: step.limits.memory_swap,
             cpu_shares: step.limits.cpu_shares,
             cpuset_cpus: step.group.processors.clone(),
             cpuset_mems: step.group.memory_nodes.clone(),
-        spec.no_new_privileges = step.privileges == StepPrivileges::Nothing;
-        spec.limits = Limits {
-            memory: step.limits.memory,
             cpus_milli: step.limits.cpus_milli,
             pids: step.limits.pids.and_then(|pids| i64::try_from(pids).ok()),
             shm_size: step.limits.shared_memory.unwrap_or(Limits::default().shm_size),
