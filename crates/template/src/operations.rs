@@ -86,6 +86,10 @@ pub(crate) fn index(item: &Value, path: &[Value], untyped: bool) -> Result<Value
                     None if !untyped && fields.values().all(|value| matches!(value, Value::Text(_))) => {
                         Value::Text(String::new())
                     }
+                    // And one of structures a pointer to nothing.
+                    None if !untyped && fields.values().any(|value| matches!(value, Value::Object(_))) => {
+                        Value::Nil
+                    }
                     None => Value::Missing,
                 }
             }

@@ -8,6 +8,7 @@ use coil_engine::commit::CommitRequest;
 
 use super::commit::reference;
 use crate::output;
+use crate::platform_flag;
 use crate::report::Failure;
 use crate::settings::Settings;
 
@@ -48,12 +49,12 @@ impl Import {
             None => None,
             Some(parts) if parts.len() == 2 && parts[0] == "linux" => Some(parts[1].to_owned()),
             Some(parts) => {
+                platform_flag::parse(&parts.join("/"))?;
                 return Err(Failure::new(format!(
                     "--platform {}: an image here is for linux",
                     parts.join("/")
                 ))
-                .help("give linux/amd64 or linux/arm64")
-                .code(125));
+                .help("give linux/amd64 or linux/arm64"));
             }
         };
         if self.file.starts_with("http://") || self.file.starts_with("https://") {

@@ -150,27 +150,3 @@ fn a_container_without_shared_memory_has_none() {
     };
     assert_eq!((count("none").as_str(), count("private").as_str()), ("0", "1"));
 }
-
-#[test]
-fn networks_are_made_of_a_definition() {
-    let context = shared();
-    let network = |words: &[&str]| context.coil(["network"]).args(words).run();
-    let flags = ["create", "--config-only", "--subnet", "10.233.7.0/24"];
-    network(&[&flags[..], &["--aux-address", "router=10.233.7.2", "ways-def"]].concat()).success();
-    network(&["create", "--config-from", "ways-def", "ways-of"]).success();
-    let format = "{{.ConfigFrom.Network}} {{.ConfigOnly}} {{(index .IPAM.Config 0).Subnet}}";
-    let shown = network(&["inspect", "-f", format, "ways-of"]);
-    assert_eq!(shown.stdout().trim(), "ways-def false 10.233.7.0/24");
-    network(&["rm", "ways-def"]).refusal(&["configuration network \"ways-def\" is in use"]);
-    let image = context.python_image();
-    let inside = context
-        .coil(["run", "--rm", "--network", "ways-of", image, "hostname", "-i"])
-        .run();
-    // The first is the gateway's, and the second somebody else's.
-    assert_eq!(inside.stdout().trim(), "10.233.7.3", "{}", inside.stderr());
-    let inside = context
-        .coil(["run", "--rm", "--network", "ways-def", image, "true"])
-        .run();
-    inside.refusal(&["configuration-only network"]);
-    network(&["rm", "ways-of", "ways-def"]).success();
-}

@@ -4,6 +4,7 @@ use coil_testkit::network::{free_port, http_get, wait_for_http};
 use coil_testkit::{Context, Finished, wait_until};
 use serde_json::Value;
 
+mod definitions;
 mod leaving;
 
 use crate::shared;
