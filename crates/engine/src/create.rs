@@ -208,8 +208,11 @@ impl Engine {
 
     /// Removes a container that did not come about.
     fn discard(&self, record: &ContainerRecord) {
-        let _ = self.store.remove_folder(&self.store.container_dir(&record.id));
-        let _ = fs::remove_dir_all(self.run_dir(&record.id));
+        let (dir, run_dir) = (self.store.container_dir(&record.id), self.run_dir(&record.id));
+        // A monitor that ended without a word left what it had made by then.
+        let _ = coil_runtime::sweep(&dir, &run_dir);
+        let _ = self.store.remove_folder(&dir);
+        let _ = fs::remove_dir_all(run_dir);
         self.store.release_name(&record.name, &record.id);
         self.drop_anonymous(record);
     }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use coil_testkit::leftovers::Traces;
+use coil_testkit::process::signal;
 use coil_testkit::{Context, wait_until};
 
 use crate::shared;
@@ -153,4 +154,47 @@ fn a_command_whose_file_is_replaced_starts_what_it_was_asked_to() {
         .run();
     assert_eq!(state.word(), "running", "{state}");
     context.coil(["rm", "-f", "upgraded"]).run().success();
+}
+
+/// Kills the monitor of a container that was told to remove itself, at many moments of its life and end.
+#[test]
+fn a_container_that_removes_itself_goes_with_its_monitor() {
+    let context = shared();
+    let image = context.python_image();
+    let paths = [context.path(), context.root()];
+    let root = context.root().display().to_string();
+    let before = Traces::of(&paths);
+    for moment in 0..MANY {
+        let mut run = context
+            .coil([
+                "run", "-d", "--rm", "--name", "brief", "-p", "8000", image, "true",
+            ])
+            .start();
+        let monitors = || monitors(&root);
+        wait_until("it has a monitor, or had one", || {
+            !monitors().is_empty() || run.has_ended()
+        });
+        // The moment is what this test is about, not a wait for something.
+        std::thread::sleep(std::time::Duration::from_millis(6) * moment);
+        for monitor in monitors() {
+            signal(monitor, "KILL");
+        }
+        run.wait();
+        wait_until("it is gone", || {
+            context.coil(["ps", "-aq"]).run().success().word().is_empty()
+        });
+    }
+    Traces::none_since(&before, &paths);
+}
+
+/// The monitors of a data root's containers.
+fn monitors(root: &str) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("it is there").flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers
+        .filter(|number: &u32| {
+            let words = std::fs::read_to_string(format!("/proc/{number}/cmdline")).unwrap_or_default();
+            words.contains("internal\0monitor\0") && words.contains(root)
+        })
+        .collect()
 }

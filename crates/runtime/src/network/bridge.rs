@@ -279,7 +279,9 @@ fn ensure_bridge(
     let present = route.link(&name)?;
     let known = folder.record().filter(|record| record.bridge == name);
     // A relay at another port is that of a new household, whose bridge this can't be.
-    let known_here = known.as_ref().filter(|record| record.relay == spec.relay);
+    let known_here = known
+        .as_ref()
+        .filter(|record| record.relay == spec.relay && !record.unfinished);
     if let (Some(record), Some(_)) = (known_here, &present) {
         if !spec.internal {
             ensure_outbound(record, false, notices);
@@ -328,8 +330,11 @@ fn ensure_bridge(
         isolated: spec.isolated,
         no_masquerade: spec.no_masquerade,
         enabled_forwarding: false,
+        unfinished: true,
         relay: spec.relay,
     };
+    // Before there is anything, so that what a kill leaves is found by who clears up.
+    folder.set_record(&record).map_err(folder_error(run_root))?;
     let root = run_root.as_os_str().as_encoded_bytes();
     route.add_bridge(&name, hardware_of([0x02, 0x63], &[root, name.as_bytes()]))?;
     if let Err(error) = build_bridge(&record, spec.mtu, route) {
@@ -344,6 +349,7 @@ fn ensure_bridge(
     } else {
         record.enabled_forwarding = ensure_outbound(&record, true, notices);
     }
+    record.unfinished = false;
     folder.set_record(&record).map_err(folder_error(run_root))?;
     Ok(record)
 }

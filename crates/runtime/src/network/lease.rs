@@ -35,6 +35,9 @@ pub(super) struct Record {
     pub(super) no_masquerade: bool,
     /// Whether forwarding was off on this machine before.
     pub(super) enabled_forwarding: bool,
+    /// Whether its bridge is being made: one that is left like that is made anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unfinished: bool,
     /// Where what leaves is relayed.
     #[serde(default)]
     pub(super) relay: Option<RelayPort>,
