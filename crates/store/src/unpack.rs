@@ -230,8 +230,12 @@ pub fn unpack_archive_folders(
         ownership,
         folders: BTreeSet::new(),
         late: Vec::new(),
-    }
-    .run(stream)
+    };
+    unpacker.run(stream)?;
+    let own = unpacker.late.iter();
+    Ok(own
+        .filter_map(|(path, ..)| path.strip_prefix(folder).ok().map(Path::to_owned))
+        .collect())
 }
 
 struct Unpacker<'a> {
