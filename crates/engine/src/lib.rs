@@ -134,7 +134,7 @@ impl Engine {
         &self.store
     }
 
-    /// Whether coil runs as root.
+    /// Whether coil runs as root of the machine.
     pub fn is_root(&self) -> bool {
         self.options.ids.0 == 0
     }
