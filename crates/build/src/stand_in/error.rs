@@ -89,7 +89,7 @@ impl StandInError {
             StandInError::Download(error) => some(&error.help()),
             StandInError::Wheel(_) => some("run it again; if it stays so, the index has a broken file"),
             StandInError::NoContainer { .. } => Some(
-                "run it as root (`sudo coil base …`); an image that another machine made can be loaded from an archive"
+                "run it as root (`sudo coil base …`), or give this user a range of ids, as `coil doctor` says; an image that another machine made can be loaded from an archive"
                     .into(),
             ),
             StandInError::Step(error) => error.help(),

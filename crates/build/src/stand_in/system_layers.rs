@@ -335,7 +335,8 @@ impl StandInMaker<'_> {
         };
         let reason = reason.or_else(|| {
             (!self.is_root).then(|| {
-                "they give files to other users, and this user's containers have one id (see `coil doctor`)".to_owned()
+                "they give files to other users, and an ordinary user's containers have one id here"
+                    .to_owned()
             })
         });
         match reason {
